@@ -1,0 +1,192 @@
+"""The bundle: what a host should be. One of the two contracts between controller and agent.
+
+Job: the dataclasses, their limits, their digest. Secrets are here by reference only, so a bundle may
+appear in plans, diffs and history. Refuses to know how a host is changed. Called by topology (which
+makes bundles), converge (which compares them with a host) and the agent's store (which keeps one as
+the host's boot state).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Optional
+
+from agent.codec import decode, encode
+from agent.secret import SecretRef
+
+VERSION = 1
+Backend = Literal["auto", "kernel", "userspace"]
+
+_INTERFACE_NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One WireGuard peer of an interface.
+
+    `name` is the peer's host name; `endpoint` is `host:port` or `[v6]:port`, a name being resolved by
+    the agent, None where the peer has to call first; `allowed_ips` are canonical prefixes;
+    `persistent_keepalive` is in seconds, 0 for off.
+    """
+
+    name: str
+    public_key: str
+    preshared_key: Optional[SecretRef]
+    endpoint: Optional[str]
+    allowed_ips: tuple[str, ...]
+    persistent_keepalive: int = 0
+
+    def __post_init__(self) -> None:
+        _check_key(self.public_key)
+        _check_range("persistent_keepalive", self.persistent_keepalive, 0, 65535)
+        for prefix in self.allowed_ips:
+            _check_prefix(prefix)
+        if self.endpoint is not None:
+            split_endpoint(self.endpoint)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A prefix that leaves through the interface it is listed under, `source` being the preferred source."""
+
+    destination: str
+    source: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        _check_prefix(self.destination)
+        if self.source is not None:
+            ipaddress.ip_address(self.source)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One WireGuard device, its addresses (`a.b.c.d/len`) and routes; `mtu` in bytes, `fwmark` 0 for none."""
+
+    name: str
+    backend: Backend
+    private_key: SecretRef
+    public_key: str
+    listen_port: int
+    mtu: int
+    addresses: tuple[str, ...]
+    peers: tuple[Peer, ...]
+    routes: tuple[Route, ...]
+    fwmark: int = 0
+
+    def __post_init__(self) -> None:
+        check_interface_name(self.name)
+        _check_key(self.public_key)
+        _check_range("listen_port", self.listen_port, 0, 65535)
+        _check_range("mtu", self.mtu, 576, 65535)
+        _check_range("fwmark", self.fwmark, 0, 2**32 - 1)
+        for address in self.addresses:
+            ipaddress.ip_interface(address)
+        _check_unique("peer", [peer.public_key for peer in self.peers])
+        _check_unique("allowed_ip", [prefix for peer in self.peers for prefix in peer.allowed_ips])
+        _check_unique("route", [route.destination for route in self.routes])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything a host should be.
+
+    `fleet` is the fleet's random id, `revision` rises with every change of intent; an agent refuses
+    another id and a lower revision. `forwarding` turns on IP forwarding for both families.
+    """
+
+    version: int
+    fleet: str
+    fleet_name: str
+    host: str
+    revision: int
+    interfaces: tuple[Interface, ...]
+    forwarding: bool = False
+    self_heal: bool = False
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise ValueError(f"bundle version {self.version}; this agent speaks version {VERSION}")
+        if not re.fullmatch(r"[0-9a-f]{32}", self.fleet):
+            raise ValueError("fleet: expected 32 hexadecimal digits")
+        _check_range("revision", self.revision, 1, 2**63 - 1)
+        _check_unique("interface", [interface.name for interface in self.interfaces])
+
+    def digest(self) -> str:
+        """SHA-256, hexadecimal, of everything but the revision: equal digests need no new delivery."""
+        document = to_json(replace(self, revision=1))
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def secret_refs(self) -> frozenset[SecretRef]:
+        """Every secret that the host must hold for this bundle."""
+        refs = {interface.private_key for interface in self.interfaces}
+        for interface in self.interfaces:
+            refs |= {peer.preshared_key for peer in interface.peers if peer.preshared_key is not None}
+        return frozenset(refs)
+
+
+def to_json(bundle: Bundle) -> dict[str, Any]:
+    """The bundle as JSON values; `from_json` reads it back."""
+    document: dict[str, Any] = encode(bundle)
+    return document
+
+
+def from_json(value: Any) -> Bundle:
+    """Raises CodecError, which names the field, for anything that is not a bundle of this version."""
+    return decode(Bundle, value)
+
+
+def split_endpoint(text: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port` in two. Raises ValueError."""
+    host, separator, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"endpoint {text!r}: an IPv6 address goes in brackets, [2001:db8::1]:51820")
+    if not separator or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"endpoint {text!r}: expected HOST:PORT")
+    return host, int(port)
+
+
+def join_endpoint(host: str, port: int) -> str:
+    """The inverse of `split_endpoint`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_interface_name(name: str) -> None:
+    """Raises ValueError for what Linux (net/core/dev.c, dev_valid_name) or wg-quick would not take."""
+    if not _INTERFACE_NAME.fullmatch(name) or name in (".", ".."):
+        raise ValueError(f"interface {name!r}: 1 to 15 letters, digits and _=+.-")
+
+
+def _check_key(text: str) -> None:
+    try:
+        size = len(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError):
+        size = 0
+    if size != 32 or len(text) != 44:
+        raise ValueError("public_key: expected the base64 of 32 bytes")
+
+
+def _check_prefix(text: str) -> None:
+    if str(ipaddress.ip_network(text)) != text:
+        raise ValueError(f"{text}: expected a canonical prefix")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name}: {value} is not between {low} and {high}")
+
+
+def _check_unique(what: str, values: list[str]) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{what} {value} occurs twice")
+        seen.add(value)

@@ -1,0 +1,134 @@
+"""The report: what a host says it is. The other contract between controller and agent.
+
+Job: the dataclasses of what was observed, what differs and how links fare. No secret is ever here: a
+key that is set on a device appears as the reference of the secret it equals. Refuses to know how
+observations are made. Called by the agent's service (which makes reports), converge and the controller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Optional
+
+from agent.bundle import Route
+from agent.codec import decode, encode
+from agent.secret import SecretRef
+
+VERSION = 1
+FOREIGN = SecretRef("foreign", 1)
+"""Stands for a key that is set on the device but equals no secret that the agent holds."""
+
+Action = Literal["add", "change", "remove"]
+LinkState = Literal["up", "idle", "down"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between what should be (`expected`) and what is (`actual`); None where there is nothing.
+
+    `layer` is one of runtime, bundle, interface, device, peer, address, route, forwarding; `item`
+    names the thing within it (`wg0`, `wg0 peer oslo`). Values are JSON scalars or lists of them,
+    secrets as `ID generation N`.
+    """
+
+    layer: str
+    item: str
+    action: Action
+    expected: Any = None
+    actual: Any = None
+
+
+@dataclass(frozen=True)
+class ObservedPeer:
+    """A peer as the device has it; `latest_handshake` in seconds of the host's wall clock, None for never."""
+
+    public_key: str
+    preshared_key: Optional[SecretRef] = None
+    endpoint: Optional[str] = None
+    allowed_ips: tuple[str, ...] = ()
+    persistent_keepalive: int = 0
+    latest_handshake: Optional[float] = None
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ObservedInterface:
+    """An interface as the host has it; `routes` are only those that carry our protocol number."""
+
+    name: str
+    backend: Literal["kernel", "userspace"]
+    up: bool
+    mtu: int
+    private_key: Optional[SecretRef] = None
+    public_key: Optional[str] = None
+    listen_port: int = 0
+    fwmark: int = 0
+    addresses: tuple[str, ...] = ()
+    peers: tuple[ObservedPeer, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A host's network as far as bundles reach: the interfaces that one names or named, and forwarding."""
+
+    interfaces: tuple[ObservedInterface, ...] = ()
+    forwarding: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """How the link to one peer fares.
+
+    up: handshake younger than 180 s, or idle by design and answering; down: calls unanswered; idle: the rest.
+    `host` is the peer's host name. An age that does not exist is None.
+    """
+
+    interface: str
+    host: str
+    state: LinkState
+    latest_handshake_seconds: Optional[int]
+    endpoint: Optional[str]
+    rx_bytes: int
+    tx_bytes: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a host says it is.
+
+    `release` is the digest of the agent's own code; fleet, revision and digest are None before the
+    first bundle. `pending` is what converging would still change; `problems` are sentences for people.
+    `restarts` counts restarts of each interface's tunnel process; `time` is the host's wall clock.
+    """
+
+    version: int
+    release: str
+    host: Optional[str]
+    fleet: Optional[str]
+    fleet_name: Optional[str]
+    revision: Optional[int]
+    digest: Optional[str]
+    secrets: tuple[SecretRef, ...]
+    observed: Observed
+    pending: tuple[Change, ...]
+    links: tuple[Link, ...]
+    problems: tuple[str, ...]
+    restarts: dict[str, int]
+    time: float
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise ValueError(f"report version {self.version}; this controller speaks version {VERSION}")
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as JSON values; `from_json` reads it back."""
+    document: dict[str, Any] = encode(report)
+    return document
+
+
+def from_json(value: Any) -> Report:
+    """Raises CodecError, which names the field, for anything that is not a report of this version."""
+    return decode(Report, value)
