@@ -11,6 +11,9 @@ import typer
 
 from fleet.errors import FleetError
 
+ERROR = 1
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="fleet",
     help="Ansible-style provisioning for WireGuard networks.",
@@ -24,9 +27,13 @@ def main() -> None:
     """Run the command line; the only place where the controller exits."""
     try:
         code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        show = getattr(error, "show", None)
+        show() if show else sys.stderr.write(f"{error.format_message()}\n")
+        code = ERROR
     except FleetError as error:
         sys.stderr.write(f"{error}\n")
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
+        code = ERROR
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     sys.exit(code or 0)

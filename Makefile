@@ -1,0 +1,28 @@
+# `make demo` and `make test` install what they need; each says what.
+PYTHON = .venv/bin/python
+
+.PHONY: demo test check bench clean
+
+demo:  ## five hosts on this machine, meshed with one command (root)
+	@scripts/setup demo
+	@scripts/demo
+
+test:  ## everything: linters, types, fast tests, hosts in namespaces (root)
+	@scripts/setup test
+	@$(MAKE) --no-print-directory check
+	$(PYTHON) -m pytest -m "lab or slow"
+
+check:  ## linters, types, fast tests
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -m "not lab and not slow"
+
+bench:  ## our userspace tunnel beside wireguard-go, in one run (root)
+	@scripts/setup test
+	$(PYTHON) -m tests.bench
+
+clean:  ## takes the lab and everything that was built away
+	@if [ -x .venv/bin/fleet ] && [ "$$(id -u)" = 0 ]; then .venv/bin/fleet lab down inventories/lab.yml; fi
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
