@@ -1,0 +1,1 @@
+"""Ways to run commands on a host as root: SSH and this machine itself."""
