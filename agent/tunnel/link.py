@@ -1,0 +1,119 @@
+"""The link of the TUN device: whether it is up, and its MTU, wherever the device may be.
+
+Job: tell when something may have changed (a socket to poll) and what is so now. The device is found by
+the file descriptor of its TUN alone, which knows the present name and network namespace. Refuses to know
+what anybody does about a change. Called by loop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.tunnel.tun import DEFAULT_MTU, DeviceGoneError
+
+# include/uapi/linux/if_tun.h, sockios.h, if.h, rtnetlink.h, sched.h
+_TUNGETIFF, _TUNGETDEVNETNS = 0x800454D2, 0x54E3
+_SIOCGIFFLAGS, _SIOCGIFMTU = 0x8913, 0x8921
+_IFF_UP = 0x1
+_RTMGRP_LINK = 0x1
+_CLONE_NEWNET = 0x40000000
+
+_OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
+
+
+class Link(NamedTuple):
+    """Whether the device is up, and its MTU in bytes."""
+
+    up: bool
+    mtu: int
+
+
+class LinkWatch:
+    """Follows the link of the device behind a TUN file descriptor."""
+
+    def __init__(self, tun_fd: int) -> None:
+        self._tun_fd = tun_fd
+        self._home = _identity(_OWN_NAMESPACE.stat())
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, _RTMGRP_LINK))
+        self._last = Link(False, DEFAULT_MTU)
+
+    def fileno(self) -> int:
+        """Readable when a link in our own namespace changed: `now` tells whether it was this one.
+
+        Changes in a namespace that the device was moved to show in `now` alone.
+        """
+        return self._socket.fileno()
+
+    def now(self) -> Link:
+        """The link as it is, or as it was last known where it cannot be seen. Raises DeviceGoneError."""
+        with suppress(OSError):  # nothing left, or more than the socket could hold: both mean "look"
+            while True:
+                self._socket.recv(65536)
+        try:
+            name = fcntl.ioctl(self._tun_fd, _TUNGETIFF, bytes(40))[:16]
+        except OSError as error:
+            raise DeviceGoneError from error
+        with suppress(OSError), self._socket_beside_device() as sock:
+            flags = fcntl.ioctl(sock, _SIOCGIFFLAGS, name + bytes(24))
+            mtu = fcntl.ioctl(sock, _SIOCGIFMTU, name + bytes(24))
+            (bits,) = struct.unpack_from("=H", flags, 16)
+            self._last = Link(bool(bits & _IFF_UP), *struct.unpack_from("=i", mtu, 16))
+        return self._last
+
+    def close(self) -> None:
+        """Gives the socket back; the device stays."""
+        self._socket.close()
+
+    @contextmanager
+    def _socket_beside_device(self) -> Iterator[socket.socket]:
+        """A socket in the device's namespace, kept no longer than needed: it would keep that alive.
+
+        Raises OSError, on Linux before 5.2 always where the device was moved.
+        """
+        try:
+            namespace = fcntl.ioctl(self._tun_fd, _TUNGETDEVNETNS)
+        except OSError:
+            yield self._socket
+            return
+        try:
+            if _identity(os.fstat(namespace)) == self._home:
+                yield self._socket
+                return
+            with _inside(namespace):
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        finally:
+            os.close(namespace)
+        with sock:
+            yield sock
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
+
+
+@contextmanager
+def _inside(namespace: int) -> Iterator[None]:
+    """This thread is in another network namespace; os.setns exists from Python 3.12 on only."""
+    setns = ctypes.CDLL(None, use_errno=True).setns
+    home = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if setns(namespace, _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            yield
+        finally:
+            if setns(home, _CLONE_NEWNET):
+                raise SystemExit("the tunnel cannot come back to its own network namespace")
+    finally:
+        os.close(home)

@@ -1,0 +1,119 @@
+"""The TUN device: inner packets in and out.
+
+Job: make the device, read and write packets in batches without blocking, tell when the device is gone.
+After its creation the device is known by its file descriptor alone, so it may be renamed or moved to
+another network namespace. Refuses to know what packets mean. Called by loop and main.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from agent.tunnel.errors import StartError
+
+DEFAULT_MTU = 1420
+QUEUE_LENGTH = 1000
+"""Packets the kernel keeps for us while we do something else; wireguard-go's device has 500."""
+
+_DEVICE = "/dev/net/tun"
+_LONGEST_PACKET = 65535
+
+# include/uapi/linux/if_tun.h
+_IFF_TUN, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x8000
+_TUNSETIFF = 0x400454CA
+# include/uapi/linux/sockios.h
+_SIOCSIFMTU, _SIOCSIFTXQLEN = 0x8922, 0x8943
+
+_GONE = frozenset({errno.EBADFD, errno.EBADF, errno.ENODEV})
+_REASONS = {
+    errno.ENOENT: f"{_DEVICE} does not exist; load the module (modprobe tun) or pass the device in",
+    errno.EPERM: "only root may make a network device (CAP_NET_ADMIN)",
+    errno.EACCES: f"only root may open {_DEVICE}",
+    errno.ENODEV: f"{_DEVICE} has no driver behind it; load the module (modprobe tun)",
+    errno.EBUSY: "a network device of this name exists already",
+    errno.EINVAL: "a network device of this name exists already, or the name is not allowed",
+}
+
+
+class DeviceGoneError(Exception):
+    """The device was removed: nothing is left to do but end."""
+
+
+class Tun:
+    """A TUN device that exists as long as this object is open."""
+
+    def __init__(self, name: str, mtu: int = DEFAULT_MTU) -> None:
+        """Makes the device `name`, down. Raises StartError."""
+        try:
+            self.fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise _start_error(name, error) from error
+        try:
+            fcntl.ioctl(self.fd, _TUNSETIFF, _request(name, _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL))
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                fcntl.ioctl(sock, _SIOCSIFMTU, _request(name, mtu))
+                fcntl.ioctl(sock, _SIOCSIFTXQLEN, _request(name, QUEUE_LENGTH))
+        except OSError as error:
+            os.close(self.fd)
+            raise _start_error(name, error) from error
+        _refuse_link_local_address(name)
+
+    def read(self, limit: int) -> list[bytes]:
+        """Up to `limit` packets that wait now. Raises DeviceGoneError."""
+        packets: list[bytes] = []
+        read, fd = os.read, self.fd
+        try:
+            for _ in range(limit):
+                packets.append(read(fd, _LONGEST_PACKET))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno in _GONE:
+                raise DeviceGoneError from error
+        return packets
+
+    def write(self, packets: Iterable[bytes]) -> int:
+        """Hands packets to the kernel; how many it did not take, as a link that is down does not.
+
+        Raises DeviceGoneError.
+        """
+        refused = 0
+        write, fd = os.write, self.fd
+        for packet in packets:
+            try:
+                write(fd, packet)
+            except OSError as error:
+                if error.errno in _GONE:
+                    raise DeviceGoneError from error
+                refused += 1
+        return refused
+
+    def close(self) -> None:
+        """Removes the device."""
+        os.close(self.fd)
+
+
+def _request(name: str, value: int) -> bytes:
+    """A struct ifreq (include/uapi/linux/if.h); flags stand in the lower half of the same integer."""
+    return struct.pack("=16si20x", name.encode(), value)
+
+
+def _start_error(name: str, error: OSError) -> StartError:
+    reason = _REASONS.get(error.errno or 0, os.strerror(error.errno or 0))
+    return StartError(f"cannot make the network device {name}: {reason}")
+
+
+def _refuse_link_local_address(name: str) -> None:
+    """As the kernel's WireGuard does (device.c, wg_open): nobody can use one, and router solicitations cost.
+
+    Where /proc/sys may not be written the device works all the same.
+    """
+    with suppress(OSError):
+        Path(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode").write_text("1")
