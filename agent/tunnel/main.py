@@ -1,0 +1,110 @@
+"""`fleet-agent tunnel IFACE`: a WireGuard device in user space, in the foreground, as `wireguard-go -f` is.
+
+Job: make the parts, hand them to the loop, and take everything away at the end. Called by agent.cli.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+
+from agent.tunnel.control import ControlSocket
+from agent.tunnel.errors import StartError
+from agent.tunnel.link import LinkWatch
+from agent.tunnel.loop import Loop
+from agent.tunnel.tun import DEFAULT_MTU, Tun
+from agent.tunnel.uapi import Uapi
+from agent.tunnel.udp import UdpSockets
+from agent.wireguard.clock import Time
+from agent.wireguard.device import Device
+
+_PR_SET_DUMPABLE = 4  # include/uapi/linux/prctl.h
+_INTERFACE = re.compile(r"[A-Za-z0-9_=+.-]{1,15}")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(interface: str, mtu: int = DEFAULT_MTU) -> int:
+    """Runs until SIGINT, SIGTERM or SIGHUP, or until the device or its control socket is removed.
+
+    The exit status: 0, or 1 where it could not start, which one line on stderr explains.
+    """
+    try:
+        _check_name(interface)
+        _occupy_standard_streams()
+        _keep_memory_private()
+        with _stop_signal() as stop:
+            _serve(interface, mtu, stop)
+    except StartError as error:
+        _say(interface, str(error))
+        return 1
+    return 0
+
+
+def clock() -> Time:
+    """Both clocks now. Sessions go on ageing while the machine sleeps, so the first counts that too."""
+    return Time(time.clock_gettime(time.CLOCK_BOOTTIME), time.time_ns())
+
+
+def _serve(interface: str, mtu: int, stop: int) -> None:
+    """The control socket comes last: who sees it may rely on the rest."""
+    with ExitStack() as stack:
+        tun = stack.enter_context(closing(Tun(interface, mtu)))
+        watch = stack.enter_context(closing(LinkWatch(tun.fd)))
+        sockets = stack.enter_context(closing(UdpSockets()))
+        device = Device(os.urandom, mtu)
+        uapi = Uapi(device, sockets, clock)
+        control = stack.enter_context(closing(ControlSocket(interface, uapi.serve)))
+        loop = Loop(device, tun, watch, sockets, control, clock, stop, say=lambda line: _say(interface, line))
+        loop.run()
+
+
+def _check_name(interface: str) -> None:
+    """It becomes a part of a path and of a struct ifreq."""
+    if not _INTERFACE.fullmatch(interface) or interface in (".", ".."):
+        raise StartError("an interface name has 1 to 15 letters, digits or any of _ = + . -")
+
+
+def _occupy_standard_streams() -> None:
+    """What is opened later must not get a number that somebody prints to."""
+    for fd in range(3):
+        try:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _keep_memory_private() -> None:
+    """No core file, and no debugger without root's right to one: our memory has private keys in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[int]:
+    """A file descriptor that becomes readable when a signal asks the process to end."""
+    readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    former = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    try:
+        yield readable
+    finally:
+        signal.set_wakeup_fd(former)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(readable)
+        os.close(writable)
+
+
+def _say(interface: str, line: str) -> None:
+    """To stderr; a closed one is no reason to end a tunnel."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(f"fleet-agent tunnel {interface}: {line}", file=sys.stderr, flush=True)
