@@ -1,0 +1,177 @@
+"""From packets to datagrams: whose a packet is, encrypting, staging, keepalives, calling a peer.
+
+The way of wg_xmit in device.c, and send.c. Refuses to know what comes in. Called by device, receive,
+handshake and expiry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+from agent.wireguard import icmp
+from agent.wireguard.clock import Time
+from agent.wireguard.constants import (
+    HANDSHAKE_TOS,
+    MAX_STAGED_PACKETS,
+    PADDING_MULTIPLE,
+    REJECT_AFTER_MESSAGES,
+    REKEY_AFTER_MESSAGES,
+    REKEY_AFTER_TIME,
+    REKEY_TIMEOUT,
+)
+from agent.wireguard.handshake import create_initiation
+from agent.wireguard.keypair import Keypair
+from agent.wireguard.output import Datagram
+from agent.wireguard.packet import OUTER_ECN, version
+from agent.wireguard.peer import Peer
+from agent.wireguard.ratelimiter import source_of
+from agent.wireguard.state import State
+from agent.wireguard.timers import NEVER
+
+_KEEPALIVE = b""
+_ZEROS = bytes(PADDING_MULTIPLE)
+_NONCE_PREFIX = bytes(4)
+
+
+def send(state: State, packets: Iterable[bytes], now: Time) -> None:
+    """Packets from the TUN, each to the peer that its destination belongs to."""
+    groups: dict[Peer, list[bytes]] = {}
+    lookup4, lookup6 = state.allowed_ips.lookup4, state.allowed_ips.lookup6
+    for packet in packets:
+        family = version(packet)
+        if family == 4:
+            peer = lookup4(packet[16:20])
+        elif family == 6:
+            peer = lookup6(packet[24:40])
+        else:
+            state.drops["sent packet is not IP"] += 1
+            continue
+        if peer is None or peer.endpoint is None:
+            state.drops["no peer for destination" if peer is None else "peer without endpoint"] += 1
+            _answer_unreachable(state, packet, now)
+        elif peer in groups:
+            groups[peer].append(packet)
+        else:
+            groups[peer] = [packet]
+    for peer, group in groups.items():
+        transmit(state, peer, group, now)
+
+
+def transmit(state: State, peer: Peer, packets: Sequence[bytes], now: Time) -> None:
+    """Sends what is staged and then `packets`; without a session all of it is staged, and one asked for."""
+    if peer.staged:
+        packets = [*peer.staged, *packets]
+        peer.staged.clear()
+    if not packets:
+        return
+    keypair = peer.keypairs.current
+    if keypair is not None and keypair.can_send(now.monotonic) and peer.endpoint is not None:
+        room = REJECT_AFTER_MESSAGES - keypair.counter
+        if len(packets) <= room:
+            _encrypt(state, peer, keypair, packets, now)
+            return
+        _encrypt(state, peer, keypair, packets[:room], now)
+        packets = packets[room:]
+    _stage(state, peer, packets)
+    initiate(state, peer, now)
+
+
+def send_keepalive(state: State, peer: Peer, now: Time) -> None:
+    """What is staged is as good as a keepalive (send.c wg_packet_send_keepalive)."""
+    transmit(state, peer, [] if peer.staged else [_KEEPALIVE], now)
+
+
+def initiate(state: State, peer: Peer, now: Time, is_retry: bool = False) -> None:
+    """Calls the peer now; later, if a handshake message was sent to it a moment ago."""
+    timers = peer.timers
+    if not is_retry:
+        timers.attempts = 0
+    if peer.endpoint is None:
+        return
+    if now.monotonic >= peer.last_handshake_sent + REKEY_TIMEOUT:
+        message = create_initiation(state, peer, now)
+        if message is None:
+            state.drops["initiation impossible"] += 1
+            return
+        send_handshake(state, peer, message, now)
+        timers.handshake_initiated(now.monotonic)
+    elif timers.retransmit == NEVER:
+        timers.handshake_initiated(now.monotonic)
+    state.schedule.note(timers, peer)
+
+
+def send_handshake(state: State, peer: Peer, message: bytes, now: Time) -> None:
+    """Signs an initiation or response and sends it."""
+    endpoint = peer.endpoint
+    if endpoint is None:
+        return
+    peer.last_handshake_sent = now.monotonic
+    signed = peer.cookies.sign(message, now.monotonic)
+    peer.timers.authenticated_sent()
+    peer.timers.authenticated_traversed(now.monotonic, peer.persistent_keepalive)
+    peer.tx_bytes += len(signed)
+    state.datagrams.append(Datagram(endpoint, signed, HANDSHAKE_TOS))
+
+
+def _stage(state: State, peer: Peer, packets: Sequence[bytes]) -> None:
+    surplus = len(packets) - MAX_STAGED_PACKETS
+    if surplus > 0:
+        state.drops["too many staged packets"] += surplus
+        packets = packets[surplus:]
+    peer.staged.extend(packets)
+
+
+def _encrypt(state: State, peer: Peer, keypair: Keypair, packets: Sequence[bytes], now: Time) -> None:
+    """One data message a packet; timers as after the last of them."""
+    endpoint = peer.endpoint
+    if endpoint is None:
+        return
+    mtu = state.mtu
+    prefix = keypair.prefix
+    encrypt = keypair.sealer.encrypt
+    append = state.datagrams.append
+    counter = keypair.counter
+    total = 0
+    for packet in packets:
+        tos = 0
+        if packet:
+            octet = packet[1]
+            tos = OUTER_ECN[(octet if packet[0] < 0x60 else octet >> 4) & 3]
+        surplus = len(packet) % PADDING_MULTIPLE
+        padded = packet + _ZEROS[: padding(len(packet), mtu)] if surplus else packet
+        number = counter.to_bytes(8, "little")
+        data = prefix + number + encrypt(_NONCE_PREFIX + number, padded, None)
+        counter += 1
+        total += len(data)
+        append(Datagram(endpoint, data, tos))
+    keypair.counter = counter
+    peer.tx_bytes += total
+    timers = peer.timers
+    timers.authenticated_sent()
+    timers.authenticated_traversed(now.monotonic, peer.persistent_keepalive)
+    if any(packets):
+        timers.data_sent(now.monotonic)
+    state.schedule.note(timers, peer)
+    if counter > REKEY_AFTER_MESSAGES or (
+        keypair.is_initiator and now.monotonic >= keypair.born + REKEY_AFTER_TIME
+    ):
+        initiate(state, peer, now)
+
+
+def padding(size: int, mtu: int) -> int:
+    """How many zeros follow a packet of `size` bytes (send.c calculate_skb_padding).
+
+    Packets over the MTU, which may just have shrunk, are padded as what goes beyond it would be.
+    """
+    if size > mtu:
+        size %= mtu
+    return min(-size % PADDING_MULTIPLE, mtu - size)
+
+
+def _answer_unreachable(state: State, packet: bytes, now: Time) -> None:
+    source = packet[12:16] if packet[0] >> 4 == 4 else packet[8:24]
+    if state.unreachable_limiter.allows(source_of(source), now.monotonic):
+        answer: Optional[bytes] = icmp.unreachable(packet)
+        if answer is not None:
+            state.packets.append(answer)
