@@ -2,7 +2,7 @@
 
 Job: the resolved values of a fleet and its hosts. Refuses to know YAML, precedence and patterns: by
 the time these exist, names are resolved and values checked. Called by topology, keys, lab, transport
-and rollout; made by `fleet.inventory.load` alone.
+and rollout; made by `fleet.inventory.read` alone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Host:
     """One host of the fleet.
 
     `addresses` are those set by hand (the others come from the pools); `endpoint` is `host:port` where
-    the host can be called, None where it cannot; `places` says where each variable was set.
+    the host can be called, None where it cannot; `places` says where each variable that counts was
+    set (`fleet_subnets`, and `fleet_subnets[0]` for its items).
     """
 
     name: str
@@ -96,7 +97,12 @@ Rule = MeshRule | HubRule | LinkRule
 
 @dataclass(frozen=True)
 class Inventory:
-    """A whole fleet; `hosts` in the inventory's order, `rules` in the topology's, patterns resolved."""
+    """A whole fleet; `hosts` in the inventory's order, `rules` in the topology's, patterns resolved.
+
+    `groups` has the hosts of every group, those of groups below included, in Ansible's order, which
+    the indexes of patterns count by. `places` says where each key of `fleet` was set (`pools`, and
+    `pools[0]` for its items).
+    """
 
     file: Path
     name: str
@@ -104,4 +110,5 @@ class Inventory:
     rules: tuple[Rule, ...]
     hosts: dict[str, Host]
     where: Location
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     places: dict[str, Location] = field(default_factory=dict, compare=False, repr=False)
