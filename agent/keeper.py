@@ -1,0 +1,83 @@
+"""When the agent must converge, and how often its devices went away. Pure: the caller brings the time.
+
+Job: from what was seen (interface indexes) and what came of converging, say when to converge next.
+Refuses to look at the host itself. Called by service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Optional
+
+from agent.backoff import Backoff
+
+LOST = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""Seconds before a device that went away is made again: at once, then less eagerly."""
+CALM = 60.0
+"""Seconds that a device must have lived for its end to be the first one again."""
+RETRY = (5.0, 10.0, 20.0, 40.0, 60.0)
+"""Seconds before changes that failed are tried again."""
+
+
+class Keeper:
+    """Remembers the devices that should be there and what is due.
+
+    `restarts` counts, by interface, the tunnel processes that ended and were not told to.
+    """
+
+    def __init__(self) -> None:
+        self.restarts: dict[str, int] = {}
+        self._indexes: dict[str, Optional[int]] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._retry = Backoff(RETRY, calm=RETRY[-1] * 2)
+        self._due: dict[str, float] = {}
+
+    @property
+    def deadline(self) -> Optional[float]:
+        """When to converge next; None while there is no reason to."""
+        return min(self._due.values(), default=None)
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to converge."""
+        return self.deadline is not None and self.deadline <= now
+
+    def expected(self) -> tuple[str, ...]:
+        """The interfaces to keep an eye on."""
+        return tuple(self._indexes)
+
+    def converged(self, now: float, complete: bool, indexes: Mapping[str, Optional[int]]) -> None:
+        """The host was converged; `indexes` of the bundle's interfaces as they are now, None for none.
+
+        With `complete` everything that had to be done worked; else it is tried again before long.
+        """
+        self._due.clear()
+        if not complete:
+            self._due[""] = now + self._retry.ended(now)
+        self._indexes = {name: index for name, index in indexes.items() if complete or index is not None}
+        for gone in set(self._backoffs) - set(indexes):
+            del self._backoffs[gone]
+
+    def see(self, now: float, indexes: Mapping[str, Optional[int]], tunnels: Collection[str]) -> list[str]:
+        """The expected interfaces that went away, or away and back, since last seen; each is told once.
+
+        `tunnels` are the interfaces that lived by a process.
+        """
+        lost = []
+        for name, before in self._indexes.items():
+            index = indexes.get(name)
+            if name in self._due or (index == before and index is not None):
+                continue
+            lost.append(name)
+            backoff = self._backoffs.setdefault(name, Backoff(LOST, CALM))
+            self._due[name] = now + backoff.ended(now)
+            if name in tunnels:
+                self.restarts[name] = self.restarts.get(name, 0) + 1
+        return lost
+
+    def wait(self, name: str, now: float) -> float:
+        """Seconds until a lost interface is made again."""
+        return max(0.0, self._due.get(name, now) - now)
+
+    def heal(self, now: float) -> None:
+        """Something differs and this host mends differences by itself."""
+        self._due.setdefault("", now)

@@ -1,0 +1,43 @@
+"""Where the agent keeps its things on a host, and how it is started afresh.
+
+Job: names of files and folders, the digest of the running release, the command that starts
+`fleet-agent` again. Refuses to open anything but RELEASE. Called by client, service, supervise and cli;
+imports next to nothing, because every start of the client pays for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+RUN = "/run/fleet-agent"
+"""Gone at reboot: the socket and the locks."""
+STATE = "/var/lib/fleet-agent"
+"""Stays: what the host should be, and the log of hosts without a journal."""
+INSTALLED = "/opt/fleet-agent"
+PROGRAM = INSTALLED + "/current/bin/fleet-agent"
+SOCKET = "agent.sock"
+"""Within RUN."""
+
+_UNKNOWN_RELEASE = "0" * 64
+
+
+def program() -> list[str]:
+    """The command that starts `fleet-agent` as it is installed now, also after an upgrade of this one."""
+    if _root().startswith(INSTALLED + "/"):
+        return [PROGRAM]
+    return [sys.executable, "-m", "agent.cli"]
+
+
+def release() -> str:
+    """The digest of the running code as its installer wrote it down, 64 zeros where nobody did."""
+    try:
+        with open(os.path.join(_root(), "RELEASE"), encoding="ascii") as file:  # noqa: PTH118, PTH123
+            return file.read().strip() or _UNKNOWN_RELEASE
+    except (OSError, ValueError):
+        return _UNKNOWN_RELEASE
+
+
+def _root() -> str:
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+    return os.path.dirname(here)  # noqa: PTH120

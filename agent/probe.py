@@ -1,0 +1,64 @@
+"""Calling peers that WireGuard has no reason to call: one small packet to each makes it shake hands.
+
+Job: choose whom to call and where (pure), send the packets. Refuses to wait for answers and to judge
+them. Called by engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Optional
+
+from agent.bundle import Bundle
+from agent.health import PeerKey, is_fresh, peers_of
+from agent.report import Observed
+
+_DISCARD = 9
+"""RFC 863: nobody answers there, and nobody has to."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Whom to call, and the overlay address behind which the peer sits."""
+
+    peer: PeerKey
+    address: str
+
+
+def calls(bundle: Bundle, observed: Observed, wall: float) -> tuple[Call, ...]:
+    """The peers without a session that we can call: they have an endpoint and an address of their own."""
+    peers = peers_of(observed)
+    found = []
+    for interface in bundle.interfaces:
+        for peer in interface.peers:
+            seen = peers.get((interface.name, peer.public_key))
+            address = _own_address(peer.allowed_ips)
+            if seen is None or seen.endpoint is None or address is None or is_fresh(seen, wall):
+                continue
+            found.append(Call((interface.name, peer.public_key), address))
+    return tuple(found)
+
+
+def send(chosen: Iterable[Call]) -> tuple[PeerKey, ...]:
+    """Sends one packet a call, through its interface whatever the routes say; returns those that went out."""
+    sent = []
+    for call in chosen:
+        family = socket.AF_INET6 if ":" in call.address else socket.AF_INET
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        with contextlib.suppress(OSError), socket.socket(family, kind) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, call.peer[0].encode() + b"\0")
+            sock.sendto(b"\0", (call.address, _DISCARD))
+            sent.append(call.peer)
+    return tuple(sent)
+
+
+def _own_address(allowed_ips: Iterable[str]) -> Optional[str]:
+    for prefix in allowed_ips:
+        network = ipaddress.ip_network(prefix)
+        if network.prefixlen == network.max_prefixlen:
+            return str(network.network_address)
+    return None

@@ -1,0 +1,137 @@
+"""What a host should be, kept over reboots: one file, so that it is always wholly old or wholly new.
+
+Job: read and replace STATE/state.json. Holds the bundle with its secrets, the bundle that was last
+carried out in full (an endpoint that the operator changed differs from it, one that roamed does not),
+and the interfaces that were ever made and may still be there. Refuses to decide which bundle is
+welcome. Called by engine.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from agent import bundle as bundles
+from agent.bundle import Bundle
+from agent.files import private_folder, replace_file
+from agent.secret import Secrets
+
+VERSION = 1
+_FIELDS = {"version", "bundle", "secrets", "finished", "previous", "interfaces"}
+
+
+class StoreError(Exception):
+    """A sentence for people: the file, what is wrong with it, what to do."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is kept.
+
+    `finished`: the host was brought to `bundle` in full. Until then `previous` is the bundle of which
+    that was last true, None for none.
+    """
+
+    bundle: Optional[Bundle] = None
+    secrets: Secrets = field(default_factory=Secrets)
+    finished: bool = True
+    previous: Optional[Bundle] = None
+    interfaces: tuple[str, ...] = ()
+
+    @property
+    def baseline(self) -> Optional[Bundle]:
+        """The bundle that the host was last brought to in full."""
+        return self.bundle if self.finished else self.previous
+
+
+class Store:
+    """The file in `folder`; one process at a time uses it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / "state.json"
+
+    def load(self) -> Contents:
+        """Nothing kept: empty contents, and no file is made. Raises StoreError where it cannot be read."""
+        try:
+            data = self._file.read_bytes()
+        except FileNotFoundError:
+            return Contents()
+        except OSError as error:
+            raise StoreError(f"{self._file} cannot be read: {error.strerror}") from None
+        try:
+            return _from_json(json.loads(data))
+        except (ValueError, RecursionError) as error:
+            raise StoreError(
+                f"{self._file} cannot be used ({error}): links stay as they are; apply the fleet again"
+            ) from None
+
+    def save(self, contents: Contents) -> None:
+        """On disk when it returns. Raises StoreError, what was kept before being kept still."""
+        data = json.dumps(_to_json(contents), separators=(",", ":")).encode()
+        try:
+            private_folder(self._folder)
+            replace_file(self._file, data)
+        except OSError as error:
+            raise StoreError(self._complaint(error, len(data))) from None
+
+    def _complaint(self, error: OSError, size: int) -> str:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            need = f"free {size // 1024 + 1} KiB under {self._folder} and apply again"
+            return f"no space left for {self._file}; what it held is kept: {need}"
+        return f"{self._file} cannot be written ({error.strerror}); what it held is kept"
+
+
+def next_contents(held: Contents, bundle: Bundle, secrets: Secrets) -> Contents:
+    """What to keep when `bundle`, with just the secrets it needs, takes the place of what is held."""
+    return Contents(
+        bundle=bundle,
+        secrets=secrets,
+        finished=False,
+        previous=held.baseline,
+        interfaces=_names(held.interfaces, bundle),
+    )
+
+
+def finished_contents(held: Contents) -> Contents:
+    """What to keep once the host is what its bundle says."""
+    return Contents(held.bundle, held.secrets, interfaces=_names((), held.bundle))
+
+
+def _names(before: Iterable[str], bundle: Optional[Bundle]) -> tuple[str, ...]:
+    named = () if bundle is None else (interface.name for interface in bundle.interfaces)
+    return tuple(sorted({*before, *named}))
+
+
+def _to_json(contents: Contents) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "bundle": None if contents.bundle is None else bundles.to_json(contents.bundle),
+        "secrets": contents.secrets.to_json(),
+        "finished": contents.finished,
+        "previous": None if contents.previous is None else bundles.to_json(contents.previous),
+        "interfaces": list(contents.interfaces),
+    }
+
+
+def _from_json(value: Any) -> Contents:
+    if not isinstance(value, dict) or value.get("version") != VERSION or set(value) != _FIELDS:
+        raise ValueError("it is not of this agent's version")
+    names = value["interfaces"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("interfaces are not names")
+    for name in names:
+        bundles.check_interface_name(name)
+    if type(value["finished"]) is not bool:
+        raise ValueError("finished is not true or false")
+    return Contents(
+        bundle=None if value["bundle"] is None else bundles.from_json(value["bundle"]),
+        secrets=Secrets.from_json(value["secrets"]),
+        finished=value["finished"],
+        previous=None if value["previous"] is None else bundles.from_json(value["previous"]),
+        interfaces=tuple(names),
+    )
