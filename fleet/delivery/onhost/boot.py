@@ -1,0 +1,166 @@
+"""Runs on a host, as root: the agent that is installed now runs, and runs again after a reboot.
+
+Job: whatever starts things on this host (systemd, OpenRC, rc.local, cron) starts the agent; one that
+runs already is replaced; waits until it answers. Prints notes for the operator, one a line; ends with
+exit code 1 and a sentence on stderr where the agent does not come up. Part of a release, so it imports
+the standard library only, Python 3.9. Argument: systemd, openrc, rc.local, cron or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PROGRAM = "/opt/fleet-agent/current/bin/fleet-agent"
+RUN = Path("/run/fleet-agent")
+SECONDS = 30.0
+SUPERVISE = f"{PROGRAM} supervise"
+UNIT = f"""# Written by fleet apply, which replaces changes; add your own in fleet-agent.service.d/.
+[Unit]
+Description=fleet agent: keeps this host's WireGuard network as it should be
+After=network.target
+
+[Service]
+Type=notify
+ExecStart={PROGRAM} service
+Restart=always
+RestartSec=1
+# Tunnels are processes of their own and outlive the agent.
+KillMode=process
+OOMPolicy=continue
+
+[Install]
+WantedBy=multi-user.target
+"""
+OPENRC = f"#!/bin/sh\n{SUPERVISE}\n"
+CRON = f"@reboot root {SUPERVISE}\n"
+_LAST_EXIT = re.compile(r"^[ \t]*exit([ \t]+0)?[ \t]*;?[ \t]*(#.*)?$", re.MULTILINE)
+
+
+def with_line(text: str) -> str:
+    """An rc.local that starts the agent before its last `exit`; unchanged where it does so already."""
+    if any(line.strip() == SUPERVISE for line in text.splitlines()):
+        return text
+    if text and not text.endswith("\n"):
+        text += "\n"
+    exits = list(_LAST_EXIT.finditer(text))
+    at = exits[-1].start() if exits and not text[exits[-1].end() :].strip() else len(text)
+    return f"{text[:at]}{SUPERVISE}\n{text[at:]}" if text else f"#!/bin/sh\n{SUPERVISE}\n"
+
+
+def write(file: Path, text: str, mode: int) -> bool:
+    """Replaces `file` at once where it says something else; whether it did."""
+    with contextlib.suppress(FileNotFoundError):
+        if file.read_text() == text and file.stat().st_mode & 0o7777 == mode:
+            return False
+    tmp = file.with_name(f".{file.name}.tmp")
+    descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    tmp.replace(file)
+    return True
+
+
+def edit_rc_local(file: Path) -> None:
+    """In place: it may be a mount of its own, and belongs to others too."""
+    before = file.read_text()
+    after = with_line(before)
+    if after != before:
+        with file.open("r+") as handle:
+            handle.write(after)
+            handle.flush()
+            os.fsync(handle.fileno())
+    if not file.stat().st_mode & 0o100:
+        file.chmod(file.stat().st_mode | 0o111)
+
+
+def start_systemd() -> None:
+    """The unit is there, enabled, and runs the current release; systemd waits until it is ready."""
+    if write(Path("/etc/systemd/system/fleet-agent.service"), UNIT, 0o644):
+        _run("systemctl", "daemon-reload")
+    _run("systemctl", "enable", "--quiet", "fleet-agent.service")
+    _run("systemctl", "restart", "fleet-agent.service")
+
+
+def start_supervised() -> None:
+    """A supervisor of the current release runs; the one before, and its agent, are ended first."""
+    _run(PROGRAM, "supervise", "--restart")
+
+
+def answers() -> bool:
+    """Whether an agent listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(RUN / "agent.sock"))
+        except OSError:
+            return False
+        return True
+
+
+def wait(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether `condition` came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def main(kind: str) -> None:
+    """Sets up boot, then starts."""
+    if kind == "openrc":
+        write(Path("/etc/local.d/fleet-agent.start"), OPENRC, 0o755)
+        _run("rc-update", "--quiet", "add", "local", "default")
+    elif kind == "rc.local":
+        edit_rc_local(Path("/etc/rc.local"))
+    elif kind == "cron":
+        write(Path("/etc/cron.d/fleet-agent"), CRON, 0o644)
+    elif kind == "none":
+        sys.stdout.write(
+            f"nothing that is known starts programs here (systemd, OpenRC, /etc/rc.local, cron): the agent "
+            f"runs now, but for a reboot have '{SUPERVISE}' started\n"
+        )
+    if kind == "systemd":
+        start_systemd()
+    else:
+        start_supervised()
+    if not wait(answers, SECONDS):
+        raise SystemExit(f"no answer within {SECONDS:g} s: look at its log ({_log(kind)})")
+
+
+def _log(kind: str) -> str:
+    return "journalctl -u fleet-agent" if kind == "systemd" else "/var/lib/fleet-agent/agent.log"
+
+
+def _run(*argv: str) -> None:
+    """A command that has to succeed. It may start what stays, so its output is not waited for."""
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it does not say why"])[-1]
+        raise SystemExit(f"{argv[0].rpartition('/')[2]} {' '.join(argv[1:])}: {last}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except OSError as error:
+        raise SystemExit(f"{error.filename}: {error.strerror}") from None

@@ -1,0 +1,127 @@
+"""What facts.sh prints is checked at the border."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from importlib.resources import files
+
+import pytest
+
+from agent import report as reports
+from agent.report import Observed, Report
+from fleet.delivery.facts import gather, parse
+from fleet.transport.base import Completed, TransportError
+from tests.fleet.delivery.made import DIGEST, FakeTransport
+
+BARE = """Welcome to this host!
+fleet-facts 1
+machine x86_64
+python /usr/bin/python3
+python-version 3.11.2
+python-kind cpython 64
+libc glibc 2.36
+modules nacl somethingelse
+lacks
+boot systemd
+wireguard no
+free-opt 1024
+free-var 2048
+clock 1700000000
+"""
+
+
+def report() -> Report:
+    return Report(1, DIGEST, None, None, None, None, None, (), Observed(), (), (), (), {}, 1.0)
+
+
+def completed(text: str, stderr: str = "") -> Completed:
+    return Completed(0, f"{text}end\n".encode(), stderr)
+
+
+def with_agent(answer: str) -> str:
+    return f"{BARE}release {DIGEST}\nreport {answer}\n"
+
+
+def test_a_bare_host() -> None:
+    facts = parse(completed(BARE))
+    assert facts.python is not None
+    assert facts.python.version == (3, 11, 2)
+    assert (facts.python.libc, facts.python.libc_version) == ("glibc", (2, 36))
+    assert facts.python.modules == {"nacl"}
+    assert facts.lacks == ()
+    assert (facts.boot, facts.wireguard, facts.free_opt, facts.clock) == ("systemd", False, 1 << 20, 1.7e9)
+    assert (facts.release, facts.report, facts.agent_error) == (None, None, None)
+
+
+def test_a_host_without_python() -> None:
+    text = "\n".join(line for line in BARE.splitlines() if not line.startswith(("python", "libc"))) + "\n"
+    assert parse(completed(text)).python is None
+    assert parse(completed(f"{text}old-python 3.6.8\n")).old_python == "3.6.8"
+
+
+def test_an_agent_that_answers() -> None:
+    answer = json.dumps({"ok": True, "report": reports.to_json(report())})
+    facts = parse(completed(with_agent(answer)))
+    assert (facts.release, facts.report, facts.agent_error) == (DIGEST, report(), None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "stderr", "reason"),
+    [
+        ("", "no agent answers at /run/fleet-agent/agent.sock\n", "no agent answers at"),
+        ("", "", "it says nothing"),
+        ("[]", "", "does not say why"),
+        ('{"ok": false, "error": "the disk is full"}', "", "the agent fails: the disk is full"),
+        ('{"ok": true, "report": {"version": 9}}', "", "fleet apply installs the agent that fits"),
+    ],
+)
+def test_an_agent_that_does_not(answer: str, stderr: str, reason: str) -> None:
+    facts = parse(completed(with_agent(answer), stderr))
+    assert facts.report is None
+    assert reason in (facts.agent_error or "")
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("machine x86_64", "machine ../x"),
+        ("python /usr/bin/python3", "python /tmp/a b"),
+        ("python /usr/bin/python3", "python /tmp/$(id)'"),
+        ("python-version 3.11.2", "python-version three"),
+        ("libc glibc 2.36", "libc dietlibc 1"),
+        ("boot systemd", "boot sysvinit"),
+        ("clock 1700000000", "clock now"),
+    ],
+)
+def test_nonsense_is_refused(line: str, other: str) -> None:
+    with pytest.raises(ValueError, match=r"is|boot"):
+        parse(completed(BARE.replace(line, other)))
+
+
+def test_a_release_that_is_no_digest() -> None:
+    with pytest.raises(ValueError, match="release"):
+        parse(completed(f"{BARE}release ../../etc\n"))
+
+
+def test_an_answer_that_is_none_names_the_host() -> None:
+    transport = FakeTransport(Completed(127, b"", "sh: not found\n"))
+    with pytest.raises(TransportError, match=r"^fra1: .*127.*not found"):
+        gather(transport)
+
+
+def test_the_script_runs_here() -> None:
+    script = files("fleet.delivery").joinpath("facts.sh").read_bytes()
+    done = subprocess.run(["/bin/sh", "-s", "--", ""], input=script, capture_output=True, timeout=60)
+    facts = parse(Completed(done.returncode, done.stdout, done.stderr.decode()))
+    assert facts.python is not None
+    assert facts.python.version >= (3, 9)
+    assert facts.free_opt is not None
+    assert facts.lacks == ()
+
+
+def test_a_probe_is_asked_for_by_its_option() -> None:
+    for probe, word in ((True, "--probe"), (False, "''")):
+        transport = FakeTransport(completed(BARE))
+        gather(transport, probe)
+        assert transport.commands == [f"/bin/sh -s -- {word}"]

@@ -1,0 +1,56 @@
+"""How a host is made to start the agent at boot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fleet.delivery.onhost import boot
+
+LINE = "/opt/fleet-agent/current/bin/fleet-agent supervise\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("#!/bin/sh\nexit 0\n", f"#!/bin/sh\n{LINE}exit 0\n"),
+        ("#!/bin/sh -e\nfoo\n\nexit 0\n\n", f"#!/bin/sh -e\nfoo\n\n{LINE}exit 0\n\n"),
+        ("#!/bin/sh\nexit", f"#!/bin/sh\n{LINE}exit\n"),
+        ("#!/bin/sh\nfoo", f"#!/bin/sh\nfoo\n{LINE}"),
+        ("#!/bin/sh\nif x; then\n  exit 0\nfi\nfoo\n", f"#!/bin/sh\nif x; then\n  exit 0\nfi\nfoo\n{LINE}"),
+        ("", f"#!/bin/sh\n{LINE}"),
+    ],
+)
+def test_rc_local_starts_the_agent_before_it_ends(before: str, after: str) -> None:
+    assert boot.with_line(before) == after
+    assert boot.with_line(after) == after
+
+
+def test_rc_local_is_edited_in_place(tmp_path: Path) -> None:
+    file = tmp_path / "rc.local"
+    file.write_text("#!/bin/sh\nexit 0\n")
+    file.chmod(0o644)
+    inode = file.stat().st_ino
+    for _ in range(2):
+        boot.edit_rc_local(file)
+        assert file.read_text() == f"#!/bin/sh\n{LINE}exit 0\n"
+        assert file.stat().st_ino == inode
+        assert os.access(file, os.X_OK)
+
+
+def test_files_are_written_only_when_they_differ(tmp_path: Path) -> None:
+    file = tmp_path / "fleet-agent.service"
+    assert boot.write(file, boot.UNIT, 0o644)
+    assert not boot.write(file, boot.UNIT, 0o644)
+    file.chmod(0o600)
+    assert boot.write(file, boot.UNIT, 0o644)
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir()] == ["fleet-agent.service"]
+
+
+def test_the_unit_leaves_tunnels_alone() -> None:
+    assert "KillMode=process\n" in boot.UNIT
+    assert "Type=notify\n" in boot.UNIT
+    assert "ExecStart=/opt/fleet-agent/current/bin/fleet-agent service\n" in boot.UNIT
