@@ -277,6 +277,8 @@ def _true(text: str) -> None:
 def _network(text: str) -> Network:
     _, _, length = text.partition("/")
     _number(length, 128)  # `ip_network` would take a netmask, or none, too
+    if "%" in text:
+        raise _RequestError(errno.EINVAL)
     try:
         return ip_network(text, strict=False)
     except ValueError:

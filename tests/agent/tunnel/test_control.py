@@ -1,4 +1,4 @@
-"""The control socket with clients that behave, stall, vanish or talk nonsense; a fake carries requests out."""
+"""The control socket with clients that behave, stall, vanish or talk nonsense; a fake does the requests."""
 
 from __future__ import annotations
 
