@@ -1,0 +1,1 @@
+"""What must be remembered between runs: identities, addresses, revisions and what was meant last."""

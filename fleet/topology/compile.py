@@ -1,0 +1,88 @@
+"""An inventory and its hosts' identities to a bundle for each host; pure.
+
+Job: put links, tables and settings together. Keys are named, never seen. Called by `fleet.desired`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from agent.bundle import VERSION, Bundle, Interface, Peer, Route
+from fleet.inventory.model import Host, Inventory
+from fleet.keys.refs import pair_id, preshared_key_ref, private_key_ref
+from fleet.topology.graph import build
+from fleet.topology.identity import Identity
+from fleet.topology.prefixes import Prefix, text
+from fleet.topology.tables import Table, Tables
+
+KEEPALIVE_SECONDS = 25
+"""Shorter than the UDP timeouts of NATs that people meet; the value that wg(8) recommends."""
+
+
+def compile_bundles(
+    inventory: Inventory,
+    identities: Mapping[str, Identity],
+    fleet_id: str,
+    pair_generation: Callable[[str], int],
+) -> dict[str, Bundle]:
+    """The bundle of every host, by name in the inventory's order; every revision is 1.
+
+    `identities` has one for every host, by name; `pair_generation` is asked with `keys.refs.pair_id`s.
+    """
+    graph = build(inventory)
+    tables = Tables(inventory, graph, {name: identities[name].addresses for name in inventory.hosts})
+    transit = frozenset(graph.transit)
+    bundles = {}
+    for name, host in inventory.hosts.items():
+        table = tables.of(name)
+        peers = tuple(
+            _peer(inventory, identities, name, other, table.allowed.get(other, ()), pair_generation)
+            for other in sorted(graph.links[name])
+        )
+        bundles[name] = Bundle(
+            version=VERSION,
+            fleet=fleet_id,
+            fleet_name=inventory.name,
+            host=name,
+            revision=1,
+            interfaces=(_interface(host, identities[name], peers, table),),
+            forwarding=name in transit or bool(host.subnets),
+            self_heal=host.self_heal,
+        )
+    return bundles
+
+
+def _peer(
+    inventory: Inventory,
+    identities: Mapping[str, Identity],
+    host: str,
+    other: str,
+    allowed: Sequence[Prefix],
+    pair_generation: Callable[[str], int],
+) -> Peer:
+    pair = pair_id(identities[host].id, identities[other].id)
+    return Peer(
+        name=other,
+        public_key=identities[other].public_key,
+        preshared_key=preshared_key_ref(pair, pair_generation(pair)),
+        endpoint=inventory.hosts[other].endpoint,
+        allowed_ips=tuple(map(text, allowed)),
+        persistent_keepalive=KEEPALIVE_SECONDS if inventory.hosts[host].endpoint is None else 0,
+    )
+
+
+def _interface(host: Host, identity: Identity, peers: tuple[Peer, ...], table: Table) -> Interface:
+    source: dict[int, str] = {}
+    for address in identity.addresses:
+        source.setdefault(address.max_prefixlen, str(address))
+    return Interface(
+        name=host.interface,
+        backend=host.backend,
+        private_key=private_key_ref(identity.id, identity.generation),
+        public_key=identity.public_key,
+        listen_port=host.listen_port,
+        mtu=host.mtu,
+        addresses=tuple(f"{address}/{address.max_prefixlen}" for address in identity.addresses),
+        peers=peers,
+        routes=tuple(Route(text(prefix), source.get(prefix.bits)) for prefix in table.routes),
+    )
