@@ -66,5 +66,6 @@ class State:
         self.retire(peer.keypairs.clear())
 
     def drop_staged(self, peer: Peer, reason: str) -> None:
-        self.drops[reason] += len(peer.staged)
-        peer.staged.clear()
+        if peer.staged:
+            self.drops[reason] += len(peer.staged)
+            peer.staged.clear()

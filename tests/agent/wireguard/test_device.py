@@ -1,0 +1,232 @@
+"""The configuration of a device, and what changing it does."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from agent.wireguard.device import Device
+from agent.wireguard.messages import DATA, INITIATION
+from agent.wireguard.x25519 import PrivateKey
+from tests.agent.wireguard.network import LATENCY, Network, Node, packet
+
+
+def _kinds(node: Node) -> list[int]:
+    return [datagram.data[0] for _, datagram in node.sent()]
+
+
+def test_a_device_that_is_down_does_nothing() -> None:
+    network = Network()
+    one, other = network.connected()
+    one.device.down(network.now)
+    one.say(other)
+    other.say(one)
+    network.run(1)
+    assert one.sent() == []
+    assert one.device.drops == {"device is down": 2}
+    assert list(one.peer(other).keypairs) == []
+
+
+def test_down_and_up_again_makes_a_new_session_at_once() -> None:
+    network = Network()
+    one, other = network.connected()
+    one.device.down(network.now)
+    one.device.up(network.now)
+    one.say(other, b"again")
+    network.run(0.1)
+    assert other.heard() == [b"again"]
+
+
+def test_up_calls_the_peers_with_persistent_keepalive() -> None:
+    network = Network()
+    one, other = network.pair()
+    one.device.down(network.now)
+    one.device.set_keepalive(one.peer(other), 25, network.now)
+    network.run(1)
+    assert _kinds(one) == []
+    one.device.up(network.now)
+    one.device.up(network.now)
+    network.run(1)
+    assert _kinds(one) == [INITIATION, DATA]
+
+
+def test_a_keepalive_that_is_on_already_is_not_sent_again() -> None:
+    network = Network()
+    one, other = network.connected()
+    one.device.set_keepalive(one.peer(other), 25, network.now)
+    one.device.set_keepalive(one.peer(other), 25, network.now)
+    network.run(1)
+    assert _kinds(one) == [DATA]
+
+
+def test_a_new_private_key_ends_sending_but_not_receiving() -> None:
+    network = Network()
+    one, other = network.connected()
+    one.device.set_private_key(b"n" * 32, network.now)
+    other.say(one, b"still heard")
+    network.run(0.1)
+    assert one.heard() == [b"still heard"]
+    one.say(other, b"unknown to them")
+    network.run(0.1)
+    assert _kinds(one) == [INITIATION]
+    assert other.heard() == []
+    assert one.device.public_key is not None
+    peer = other.device.add_peer(one.device.public_key, network.now)
+    other.device.allowed_ips.insert(ip_network(one.address), peer)
+    network.run(6)
+    assert other.heard() == [b"unknown to them"]
+
+
+def test_the_same_private_key_changes_nothing() -> None:
+    network = Network()
+    one, other = network.connected()
+    one.device.set_private_key(one.device.private_key, network.now)
+    one.say(other)
+    network.run(0.1)
+    assert _kinds(one) == [DATA]
+
+
+def test_private_keys_are_clamped_and_may_be_taken_away() -> None:
+    network = Network()
+    one, other = network.pair()
+    one.device.set_private_key(b"\xff" * 32, network.now)
+    assert one.device.private_key == b"\xf8" + b"\xff" * 30 + b"\x7f"
+    assert one.device.public_key == PrivateKey(b"\xff" * 32).public
+    one.device.set_private_key(None, network.now)
+    assert one.device.private_key is one.device.public_key is None
+    one.say(other)
+    other.say(one)
+    network.run(30)
+    assert _kinds(one) == []
+    assert one.device.drops["initiation impossible"] > 0
+    assert one.device.drops["no private key"] > 0
+
+
+def test_a_device_is_not_its_own_peer() -> None:
+    network = Network()
+    one, other = network.pair()
+    assert one.device.public_key is not None
+    with pytest.raises(ValueError, match="own peer"):
+        one.device.add_peer(one.device.public_key, network.now)
+    new = PrivateKey(b"n" * 32)
+    one.device.add_peer(new.public, network.now)
+    one.device.set_private_key(b"n" * 32, network.now)
+    assert list(one.device.peers) == [other.device.public_key]
+
+
+def test_values_that_make_no_sense() -> None:
+    network = Network()
+    one, other = network.pair()
+    with pytest.raises(ValueError, match="32 bytes"):
+        one.device.add_peer(bytes(31), network.now)
+    with pytest.raises(ValueError, match="32 bytes"):
+        one.device.set_private_key(bytes(33), network.now)
+    with pytest.raises(ValueError, match="65535"):
+        one.device.set_keepalive(one.peer(other), 65536, network.now)
+    with pytest.raises(ValueError, match="MTU"):
+        one.device.mtu = 0
+    with pytest.raises(ValueError, match="MTU"):
+        Device(network.random.randbytes, mtu=-1)
+
+
+def test_a_peer_with_a_low_order_key_is_never_called_and_never_answered() -> None:
+    network = Network()
+    one, other = network.pair()
+    peer = one.device.add_peer(bytes(32), network.now)
+    one.device.allowed_ips.insert(ip_network("10.5.0.0/16"), peer)
+    one.device.set_endpoint(peer, other.endpoint, network.now)
+    one.send(packet(one.address, "10.5.0.1"))
+    network.run(30)
+    assert _kinds(one) == []
+    assert one.device.drops["initiation impossible"] > 0
+
+
+def test_a_new_preshared_key_counts_from_the_next_handshake_on() -> None:
+    network = Network()
+    one, other = network.connected()
+    one.peer(other).preshared_key = b"p" * 32
+    one.say(other, b"a")
+    network.run(121)
+    one.say(other, b"b")
+    network.run(1)
+    assert other.heard() == [b"a", b"b"]
+    assert one.device.drops == {"response not authentic": 1}
+    other.peer(one).preshared_key = b"p" * 32
+    network.run(70)
+    one.say(other, b"c")
+    network.run(10)
+    assert other.heard() == [b"c"]
+
+
+def test_a_removed_peer_is_gone_and_remembered_by_nobody() -> None:
+    network = Network()
+    one, other = network.connected()
+    peer = other.peer(one)
+    assert one.device.public_key is not None
+    other.device.remove_peer(one.device.public_key, network.now)
+    other.device.remove_peer(one.device.public_key, network.now)
+    one.say(other)
+    network.run(30)
+    assert other.heard() == []
+    assert set(other.device.drops) == {"data of unknown session", "initiation of unknown peer"}
+    assert other.device.allowed_ips.of(peer) == []
+    assert list(peer.keypairs) == []
+    network.acquaint(other, one)
+    network.run(6)
+    one.say(other, b"back")
+    network.run(1)
+    assert other.heard() == [b"back"]
+
+
+def test_removing_all_peers() -> None:
+    network = Network()
+    one, _ = network.connected()
+    network.acquaint(one, network.node())
+    assert len(one.device.peers) == 2
+    one.device.remove_peers(network.now)
+    assert one.device.peers == {}
+    network.run(700)
+    assert one.device.deadline() is None
+
+
+def test_timestamps_are_remembered_over_down_and_up() -> None:
+    network = Network()
+    one, other = network.pair()
+    one.say(other)
+    network.run(0.1)
+    initiation = one.sent(INITIATION)[0][1].data
+    for _ in range(2):
+        other.device.down(network.now)
+        other.device.up(network.now)
+        other.device.receive([(initiation, one.endpoint, 0)], network.now)
+    assert other.device.drops == {"initiation replayed": 2}
+
+
+def test_a_clock_that_steps_back_does_not_lock_us_out() -> None:
+    network = Network()
+    one, other = network.pair()
+    one.say(other)
+    network.run(0.1)
+    one.device.down(network.now)
+    one.device.up(network.now)
+    network.run(1)
+    back = network.now._replace(wall=network.now.wall - 3600 * 10**9)
+    one.device.send([packet(one.address, other.address, body=b"back")], back)
+    network.run(1)
+    assert b"back" in other.heard()
+
+
+def test_many_peers_share_a_device() -> None:
+    network = Network()
+    hub, *spokes = (network.node() for _ in range(20))
+    for spoke in spokes:
+        network.acquaint(spoke, hub)
+        spoke.say(hub, spoke.address.encode())
+    network.run(1)
+    assert sorted(hub.heard()) == sorted(spoke.address.encode() for spoke in spokes)
+    batch = [packet(hub.address, spoke.address, body=b"%d" % n) for n in range(3) for spoke in spokes]
+    hub.device.send(batch, network.now)
+    network.run(LATENCY * 2)
+    for spoke in spokes:
+        assert spoke.heard() == [b"0", b"1", b"2"]
