@@ -10,7 +10,6 @@ import json
 import socket
 import sys
 import time
-from typing import Any
 
 from agent.places import RUN, SOCKET
 
@@ -48,7 +47,7 @@ def apply(replace_fleet: bool, path: str = f"{RUN}/{SOCKET}") -> int:
     return _tell(request, path, APPLY_SECONDS, START_SECONDS)
 
 
-def ask(request: dict[str, Any], path: str, seconds: float, patience: float) -> bytes:
+def ask(request: dict[str, object], path: str, seconds: float, patience: float) -> bytes:
     """The agent's answer, one line, within `seconds`; it may need `patience` seconds to be there.
 
     Raises NoAnswerError.
@@ -98,7 +97,7 @@ def _connect(path: str, patience: float) -> socket.socket:
             raise NoAnswerError(f"the agent at {path} does not take the call: {error}") from None
 
 
-def _tell(request: dict[str, Any], path: str, seconds: float, patience: float) -> int:
+def _tell(request: dict[str, object], path: str, seconds: float, patience: float) -> int:
     try:
         answer = ask(request, path, seconds, patience)
     except NoAnswerError as error:

@@ -1,0 +1,111 @@
+"""`fleet-agent`: the words of the command line, each to its module, imported when it is needed.
+
+Called by the program that delivery installs, and by people on a host.
+"""
+
+from __future__ import annotations
+
+import sys
+
+USAGE = """\
+usage: fleet-agent COMMAND
+
+  report [--probe]         print what this host is, as JSON; --probe calls idle peers first
+  apply [--replace-fleet]  take {"bundle": ..., "secrets": [...]} from stdin, make it so, print a report
+  secrets                  print the keys that the agent holds
+  service                  be the resident agent, in the foreground
+  supervise [--restart]    keep the agent running where no systemd does it; --restart starts it anew
+  supervise --stop         end the agent and what keeps it running; devices and tunnels go on
+  tunnel IFACE [--mtu N]   be the userspace WireGuard device IFACE, in the foreground
+  version                  print the version and the digest of this release
+
+All of it is for root.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns the exit code: 0 done, 1 anything else."""
+    words = sys.argv[1:] if argv is None else argv
+    command, options = (words[0], words[1:]) if words else ("", [])
+    if command in ("help", "-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0
+    if command == "tunnel":
+        return _tunnel(options)
+    allowed = {
+        "report": ({"--probe"}, _report),
+        "apply": ({"--replace-fleet"}, _apply),
+        "secrets": (set(), _secrets),
+        "service": (set(), _service),
+        "supervise": ({"--restart", "--stop", "--foreground"}, _supervise),
+        "version": (set(), _version),
+    }
+    known, action = allowed.get(command, (set[str](), None))
+    strange = [word for word in options if word not in known]
+    if action is None or strange or len(options) > 1:
+        wrong = f"unknown command {command!r}" if action is None else f"{command}: unknown words {options}"
+        sys.stderr.write(f"fleet-agent: {wrong if command else 'no command'}\n{USAGE}")
+        return 1
+    try:
+        return action(options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _report(options: list[str]) -> int:
+    from agent import client
+
+    return client.report("--probe" in options)
+
+
+def _apply(options: list[str]) -> int:
+    from agent import client
+
+    return client.apply("--replace-fleet" in options)
+
+
+def _secrets(_options: list[str]) -> int:
+    from agent import client
+
+    return client.secrets()
+
+
+def _service(_options: list[str]) -> int:
+    from agent import service
+
+    return service.run()
+
+
+def _supervise(options: list[str]) -> int:
+    from agent import supervise
+
+    if "--foreground" in options:
+        return supervise.foreground()
+    if "--stop" in options:
+        return supervise.stop()
+    return supervise.start(restart="--restart" in options)
+
+
+def _tunnel(options: list[str]) -> int:
+    if len(options) == 1 and not options[0].startswith("-"):
+        mtu = None
+    elif len(options) == 3 and options[1] == "--mtu" and options[2].isdecimal() and len(options[2]) < 6:
+        mtu = int(options[2])
+    else:
+        sys.stderr.write(f"fleet-agent: tunnel: expected IFACE [--mtu N]\n{USAGE}")
+        return 1
+    from agent.tunnel.main import run
+
+    return run(options[0]) if mtu is None else run(options[0], mtu)
+
+
+def _version(_options: list[str]) -> int:
+    from agent.bundle import VERSION
+    from agent.places import release
+
+    sys.stdout.write(f"fleet-agent, release {release()}, bundle version {VERSION}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
