@@ -116,8 +116,7 @@ def _overlap(one: tuple[Network, Location, Host], two: tuple[Network, Location, 
 
 def _endpoints(inventory: Inventory) -> Iterator[Finding]:
     owners: dict[str, Host] = {}
-    routed = [(pool, "the fleet's pool", None) for pool in inventory.pools]
-    behind = [(net, "a subnet of", host) for host in inventory.hosts.values() for net in host.subnets]
+    routed = _Routed(inventory)
     for host in inventory.hosts.values():
         if host.endpoint is None:
             continue
@@ -130,11 +129,35 @@ def _endpoints(inventory: Inventory) -> Iterator[Finding]:
             yield Finding(where, f"{message} ({refer}); {cure}")
         owners.setdefault(host.endpoint, host)
         outer = _literal(host.endpoint)
-        for prefix, what, owner in [*routed, *behind]:
-            if outer is not None and outer in prefix:
-                name = f"{what} {owner.name}, {prefix}" if owner else f"{what} {prefix}"
-                message = f"the endpoint {host.endpoint} of {host.name} lies in {name}"
-                yield Finding(where, f"{message}: the tunnel would swallow its own datagrams")
+        prefix = routed.find(outer) if outer is not None else None
+        if prefix is not None:
+            message = f"the endpoint {host.endpoint} of {host.name} lies in {prefix}"
+            yield Finding(where, f"{message}: the tunnel would swallow its own datagrams")
+
+
+class _Routed:
+    """What the fleet routes into its tunnels, to be looked up by address."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._prefixes: dict[tuple[int, int], dict[int, str]] = {}
+        for pool in inventory.pools:
+            self._add(pool, f"the fleet's pool {pool}")
+        for host in inventory.hosts.values():
+            for subnet in host.subnets:
+                self._add(subnet, f"{subnet} behind {host.name}")
+
+    def _add(self, prefix: Network, name: str) -> None:
+        same_length = self._prefixes.setdefault((prefix.version, prefix.prefixlen), {})
+        same_length.setdefault(int(prefix.network_address), name)
+
+    def find(self, address: Address) -> str | None:
+        for (version, length), prefixes in self._prefixes.items():
+            if version == address.version:
+                host_bits = address.max_prefixlen - length
+                name = prefixes.get(int(address) >> host_bits << host_bits)
+                if name is not None:
+                    return name
+        return None
 
 
 def _literal(endpoint: str) -> Address | None:

@@ -45,9 +45,10 @@ class HostReader:
         reader = ConnectionReader(variables, self._findings)
         login = reader.read(name)
         port = settings.fleet_listen_port or self._fleet.listen_port
-        refused = "fleet_endpoint" in variables and settings.fleet_endpoint is None
         endpoint = settings.fleet_endpoint
-        if endpoint is None and not settings.fleet_nat and not refused:
+        if endpoint is None and "fleet_endpoint" in variables:
+            endpoint = join_endpoint(name, port)  # refused; what follows must not take the host for NATed
+        elif endpoint is None and not settings.fleet_nat:
             endpoint = self._endpoint(name, where, login, reader.defined(connection.HOST), port)
         return Host(
             name=name,
@@ -69,20 +70,20 @@ class HostReader:
 
     def _endpoint(
         self, name: str, where: Location, login: Connection, set_by: Definition | None, port: int
-    ) -> str | None:
+    ) -> str:
         """ansible_host, or the host's name, and the listen port."""
         cure = "set fleet_endpoint to HOST:PORT, or fleet_nat: true if nobody can call it"
         place = set_by.where if set_by else where
         if login.kind == "local" and set_by is None:
             message = f"host {name!r} is the controller's own machine, so other hosts need an address: {cure}"
             self._findings.append(Finding(place, message))
-            return None
+            return join_endpoint(name, port)
         try:
             return join_endpoint(endpoint_host(login.host), port)
         except ValueError as error:
             what = str(set_by.key.value) if set_by else f"host {name!r}"
             self._findings.append(Finding(place, f"{what}: {error}; {cure}"))
-            return None
+            return join_endpoint(name, port)
 
 
 def _places(variables: dict[str, Definition]) -> dict[str, Location]:

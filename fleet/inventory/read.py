@@ -1,7 +1,7 @@
 """An inventory file to a typed Inventory, and everything that is wrong with it.
 
 Job: the order of the steps. What needs the graph of links is checked by the topology, see `fleet.intent`.
-Called by `fleet.intent`, `fleet validate` and `fleet inventory`.
+Called by `fleet.intent`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,39 @@ EXTENSIONS = ("", ".yml", ".yaml", ".json")
 
 @dataclass(frozen=True)
 class Source:
-    """The files as they were read: what `fleet inventory` shows the origin of values from."""
+    """The files as they were read, before anything was made of them."""
 
     tree: Tree
     layers: Layers
 
 
-def read(file: Path) -> tuple[Inventory | None, list[Finding]]:
-    """The inventory and what is wrong with it.
+@dataclass(frozen=True)
+class Reading:
+    """What came of reading an inventory.
 
-    With findings, the inventory is as much as could be understood (None where that is nothing), good
-    enough for further checks and for nothing else.
+    With findings, the inventory is as much as could be understood, good enough for further checks and
+    for nothing else; it and the source are None where the file is no YAML. `linked` says whether its
+    rules are all there, so that a graph can be made of them.
     """
+
+    source: Source | None
+    inventory: Inventory | None
+    findings: list[Finding]
+    linked: bool = False
+
+
+def read(file: Path) -> tuple[Inventory | None, list[Finding]]:
+    """The inventory in `file` and what is wrong with it, see Reading."""
+    reading = read_all(file)
+    return reading.inventory, reading.findings
+
+
+def read_all(file: Path) -> Reading:
+    """The inventory in `file`, what it was made from, and what is wrong with it."""
     findings: list[Finding] = []
     source = read_source(file, findings)
     if source is None:
-        return None, findings
+        return Reading(None, None, findings)
     tree = source.tree
     definition = _fleet(source, findings)
     settings = fleet_settings(definition, findings) if definition else FleetSettings()
@@ -57,14 +74,14 @@ def read(file: Path) -> tuple[Inventory | None, list[Finding]]:
         file=file,
         name=settings.name,
         pools=tuple(settings.pools),
-        rules=rules,
+        rules=rules or (),
         hosts=hosts,
         where=definition.document.at(definition.key) if definition else _start(file),
         groups=groups,
         places=_places(definition),
     )
     findings += checks.check(inventory)
-    return inventory, findings
+    return Reading(source, inventory, findings, linked=rules is not None)
 
 
 def read_source(file: Path, findings: list[Finding]) -> Source | None:

@@ -27,15 +27,23 @@ class RuleReader:
         self._hosts = hosts
         self._findings = findings
 
-    def read(self, definition: Definition | None) -> tuple[Rule, ...]:
-        """The rules below `fleet.topology`; a mesh of everyone where nothing is written."""
-        node = _topology(definition)
-        if definition is None:
-            return ()
+    def read(self, definition: Definition | None) -> tuple[Rule, ...] | None:
+        """The rules below `fleet.topology`, a mesh of everyone where it is missing.
+
+        None where any of them was refused: what is linked with what is then unknown.
+        """
+        if definition is None or not isinstance(definition.value, yaml.MappingNode):
+            return None
+        document = definition.document
+        keys = {document.key(key): value for key, value in document.pairs(definition.value)}
+        node = keys.get("topology")
         if node is None:
-            return (MeshRule(tuple(self._hosts), definition.document.at(definition.key)),)
-        rules = [self._rule(definition.document, item) for item in node.value]
-        return tuple(found for found in rules if found is not None)
+            return (MeshRule(tuple(self._hosts), document.at(definition.key)),)
+        if not isinstance(node, yaml.SequenceNode):
+            return None
+        rules = [self._rule(document, item) for item in node.value]
+        known = tuple(found for found in rules if found is not None)
+        return known if len(known) == len(rules) else None
 
     def _rule(self, document: Document, node: yaml.Node) -> Rule | None:
         settings = rule(document, node, TOPOLOGY, self._findings)
@@ -86,12 +94,3 @@ class RuleReader:
         except ValueError as error:
             self._findings.append(document.finding(node, f"{TOPOLOGY}: {error}"))
             return ()
-
-
-def _topology(definition: Definition | None) -> yaml.SequenceNode | None:
-    if definition is None or not isinstance(definition.value, yaml.MappingNode):
-        return None
-    for key, value in definition.document.pairs(definition.value):
-        if definition.document.key(key) == "topology" and isinstance(value, yaml.SequenceNode):
-            return value
-    return None

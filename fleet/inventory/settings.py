@@ -114,12 +114,13 @@ class RuleSettings(_Settings):
     @model_validator(mode="after")
     def _one_rule(self) -> RuleSettings:
         given = self.model_fields_set
+        kinds = given & {"mesh", "hub", "link"}
+        if len(kinds) > 1 or not given or ("spokes" in given and kinds - {"hub"}):
+            raise ValueError("a rule is one of `mesh`, `hub` with `spokes`, and `link`")
         if "spokes" in given and "hub" not in given:
             raise ValueError("spokes without a hub: add `hub: PATTERN` to the rule")
         if "hub" in given and "spokes" not in given:
             raise ValueError("a hub without spokes: add `spokes: PATTERN` to the rule")
-        if len(given & {"mesh", "hub", "link"}) != 1:
-            raise ValueError("a rule is one of `mesh`, `hub` with `spokes`, and `link`")
         if "link" in given and len(self.link) != 2:
             raise ValueError(f"a link joins two hosts, [ONE, OTHER], not {len(self.link)}")
         return self

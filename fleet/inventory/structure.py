@@ -15,6 +15,7 @@ from fleet.inventory.not_yaml import INI_CURE, looks_like_ini
 from fleet.inventory.ranges import expand
 from fleet.inventory.suggest import suggestion
 from fleet.inventory.tree import ALL, SECTIONS, UNGROUPED, Definition, Group, Tree, TreeHost
+from fleet.inventory.values import describe
 
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -30,7 +31,7 @@ def read_structure(document: Document, findings: list[Finding]) -> Tree:
     tree.add_child(ALL, UNGROUPED)
     if root is None or not isinstance(root, yaml.MappingNode):
         is_ini = looks_like_ini(document.text)
-        found = "is empty" if root is None else "is not a mapping of groups"
+        found = "the file is empty" if root is None else "not a mapping of groups"
         findings.append(Finding(start, INI_CURE if is_ini else f"{found}: an inventory begins with `all:`"))
     else:
         for key, value in document.pairs(root, findings):
@@ -160,9 +161,8 @@ class _Reader:
         if isinstance(value, str) and value:
             return value
         source = self._document.source(key)
-        self._report(
-            key, f"a {what}'s name is text, and YAML reads {source} as {value!r}; quote it: '{source}'"
-        )
+        meant = f"YAML reads {source} as {describe(value)}; quote it: '{source}'"
+        self._report(key, f"a {what}'s name is text, and {meant}")
         return None
 
     def _report(self, node: yaml.Node, message: str) -> None:

@@ -46,7 +46,7 @@ def address(value: Any) -> Address:
     """`10.77.0.1`, `fd77::1`."""
     written = text(value)
     if "/" in written:
-        raise ValueError(f"{written!r}: an address without a prefix length, {written.partition('/')[0]!r}")
+        raise ValueError(f"{written!r} has a prefix length; write {written.partition('/')[0]}")
     try:
         found = ip_address(written)
     except ValueError:
