@@ -61,7 +61,7 @@ class Keyring:
         return Sealer(key)
 
     def create(self, fleet_id: str) -> Sealer:
-        """The sealer of a fleet that is new here; a key that is made for it is lost unless `commit` follows."""
+        """The sealer of a fleet that is new here; a key made for it is lost unless `commit` follows."""
         with self._one_at_a_time:
             key = self._known(fleet_id)
             if key is None:
