@@ -1,0 +1,1 @@
+"""Carries intent to hosts: reach them, decide what each needs, do it in parallel, read again."""

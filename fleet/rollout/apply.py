@@ -1,0 +1,256 @@
+"""Carries intent to hosts: what each needs, in what release, delivered in parallel, read again.
+
+Job: `prepare` looks at what was reached and says what is to be done; `carry_out` does it. Neither asks
+anybody, prints, or touches the state. A host that fails, fails alone. Called by `fleet.cli.apply`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from agent.bundle import Bundle
+from agent.report import Change, Link, Report
+from agent.secret import Secrets
+from fleet.delivery import agent as agents
+from fleet.delivery.facts import Facts
+from fleet.delivery.fetch import cache_folder, fetch
+from fleet.delivery.install import install
+from fleet.delivery.release import Release, archive, plan
+from fleet.delivery.wheels import Wheel
+from fleet.errors import FleetError
+from fleet.inventory.model import Host
+from fleet.rollout.decide import Work, decide
+from fleet.rollout.outcome import Outcome
+from fleet.rollout.reach import Event, Reached, in_parallel
+from fleet.transport.base import TransportError
+
+_STATE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """One host's work and what it takes; `wheels` are there if the release has to be installed."""
+
+    reached: Reached
+    work: Work
+    bundle: Bundle
+    release: Release
+    wheels: tuple[tuple[Wheel, Path], ...] = ()
+
+    @property
+    def facts(self) -> Facts:
+        """What the host said of itself."""
+        assert self.reached.facts is not None
+        return self.reached.facts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is to be done, and the outcome of those for whom nothing can be."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> list[Job]:
+        """The jobs that change something."""
+        return [job for job in self.jobs.values() if not job.work.nothing]
+
+
+def prepare(
+    names: Iterable[str],
+    reached: Mapping[str, Reached],
+    bundles: Mapping[str, Bundle],
+    previous: Mapping[str, Bundle],
+) -> Prepared:
+    """A job or an outcome for each of the `names`; downloads wheels to this machine, writes to no host."""
+    prepared = Prepared()
+    for name in names:
+        found = reached[name]
+        if found.facts is None:
+            prepared.outcomes[name] = Outcome(name, found.failure or "unreachable", error=found.error)
+            continue
+        try:
+            prepared.jobs[name] = _job(found, found.facts, bundles[name], previous.get(name))
+        except TransportError as error:
+            prepared.outcomes[name] = Outcome(name, error.kind, error=str(error), report=found.facts.report)
+    return prepared
+
+
+def _job(reached: Reached, facts: Facts, bundle: Bundle, previous: Bundle | None) -> Job:
+    """Raises TransportError where the host cannot have what it needs."""
+    name = reached.host.name
+    backends = {interface.backend for interface in bundle.interfaces}
+    if "kernel" in backends and not facts.wireguard:
+        reason = (
+            "fleet_backend is kernel, but its kernel has no WireGuard: install a kernel with it (Linux 5.6 "
+            "or newer), or set fleet_backend: auto"
+        )
+        raise TransportError(name, "failed", reason)
+    userspace = "userspace" in backends or ("auto" in backends and not facts.wireguard)
+    release, wheels = _release(name, facts, userspace)
+    work = decide(bundle, previous, facts.report, release.digest, facts.release)
+    _check_space(name, facts, work, release)
+    return Job(reached, work, bundle, release, wheels)
+
+
+def _release(name: str, facts: Facts, userspace: bool) -> tuple[Release, tuple[tuple[Wheel, Path], ...]]:
+    """The host's release and its wheels; where they cannot be had, one with the host's own modules."""
+    release = plan(facts, userspace)
+    if isinstance(release, str):
+        raise TransportError(name, "failed", release)
+    if facts.release == release.digest and facts.report is not None:
+        return release, ()
+    assert facts.python is not None
+    cache = cache_folder(os.environ, Path.home())
+    try:
+        return release, tuple(fetch(release.wheels, facts.python.version, cache).items())
+    except FleetError as error:
+        own = plan(facts, userspace, borrow=True)
+        if isinstance(own, str) or own.wheels:
+            raise TransportError(name, "failed", str(error)) from None
+        return own, ()
+
+
+def _check_space(name: str, facts: Facts, work: Work, release: Release) -> None:
+    wanted = [(facts.free_opt, release.space, "/opt")] if work.install else []
+    wanted += [(facts.free_var, _STATE_BYTES, "/var/lib")] if work.deliver else []
+    for free, needed, where in wanted:
+        if free is not None and free < needed:
+            reason = (
+                f"there is no space in {where}: {free >> 20} MiB are free and {needed >> 20} MiB are needed; "
+                "make room on the host and apply again"
+            )
+            raise TransportError(name, "failed", reason)
+
+
+def carry_out(
+    jobs: Iterable[Job],
+    secrets: Mapping[str, Secrets],
+    *,
+    forks: int,
+    replace_fleet: bool,
+    event: Event,
+    done: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> dict[str, Outcome]:
+    """Does every job, `forks` at a time; once `stop` says so, none that was not begun.
+
+    `secrets` has the keys that each host's bundle needs; `event` and `done` tell of progress.
+    """
+    work = {job.work.host: job for job in jobs}
+
+    def one(host: Host) -> Outcome:
+        if stop():
+            return Outcome(host.name, "skipped", error=f"{host.name}: interrupted before it was begun")
+        try:
+            return _do(work[host.name], secrets[host.name], replace_fleet, event)
+        finally:
+            done(host.name)
+
+    hosts = [job.reached.host for job in work.values()]
+    return {outcome.host: outcome for outcome in in_parallel(one, hosts, forks)}
+
+
+def _do(job: Job, secrets: Secrets, replace_fleet: bool, event: Event) -> Outcome:
+    name, transport = job.work.host, job.reached.transport
+    assert transport is not None
+    done: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    report = job.facts.report
+    try:
+        if job.work.install:
+            event(name, "installing the agent")
+            notes = tuple(install(transport, job.release, archive(job.release, job.wheels), job.facts.boot))
+            done += tuple(change for change in job.work.changes if change.layer == "runtime")
+        event(name, "applying")
+        applied = agents.apply(transport, job.bundle, secrets, replace_fleet)
+        done += tuple(change for change in job.work.changes if change.layer == "bundle") + applied.changes
+        report = applied.report
+    except TransportError as error:
+        return Outcome(name, error.kind, done, str(error), report, notes)
+    error_text = _incomplete(name, job.bundle, report)
+    if error_text is not None:
+        return Outcome(name, "failed", done, error_text, report, notes)
+    return Outcome(name, "changed" if done else "unchanged", done, None, report, notes)
+
+
+def read_again(
+    outcomes: Mapping[str, Outcome],
+    jobs: Mapping[str, Job],
+    *,
+    forks: int,
+    event: Event,
+    done: Callable[[str], None],
+) -> dict[str, Outcome]:
+    """The outcomes of hosts that were changed, with a report of now, when all others are done too.
+
+    Agents call their idle peers first. A host whose state is not what its bundle says any more, or whose
+    agent does not answer any more, has failed.
+    """
+    changed = [jobs[name].reached.host for name, outcome in outcomes.items() if outcome.result == "changed"]
+
+    def one(host: Host) -> Outcome:
+        outcome, transport = outcomes[host.name], jobs[host.name].reached.transport
+        assert transport is not None
+        event(host.name, "reading again")
+        try:
+            report = agents.report(transport, probe=True)
+        except TransportError as error:
+            return replace(outcome, result=error.kind, error=str(error))
+        finally:
+            done(host.name)
+        wrong = _incomplete(host.name, jobs[host.name].bundle, report)
+        return replace(outcome, result="failed" if wrong else outcome.result, error=wrong, report=report)
+
+    again = {outcome.host: outcome for outcome in in_parallel(one, changed, forks)}
+    return {name: again.get(name, outcome) for name, outcome in outcomes.items()}
+
+
+def down_links(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Sentences about links that are down although both of their hosts are as they should be."""
+    good = {name for name, outcome in outcomes.items() if outcome.ok and outcome.report is not None}
+    down = {
+        f"{min(name, link.host)} - {max(name, link.host)}"
+        for name in good
+        for link in _links(outcomes[name].report)
+        if link.state == "down" and link.host in good
+    }
+    if not down:
+        return []
+    return [
+        f"no answer over {', '.join(sorted(down))}: is the WireGuard port (UDP) open between them, is "
+        "fleet_endpoint right?"
+    ]
+
+
+def waiting(
+    reached: Mapping[str, Reached], bundles: Mapping[str, Bundle], chosen: Collection[str]
+) -> list[str]:
+    """The hosts that are not `chosen` and hold another bundle than they should, as far as they answer."""
+    return [
+        name
+        for name, found in reached.items()
+        if name not in chosen
+        and found.facts is not None
+        and (found.facts.report is None or found.facts.report.digest != bundles[name].digest())
+    ]
+
+
+def _links(report: Report | None) -> Iterable[Link]:
+    return () if report is None else report.links
+
+
+def _incomplete(name: str, bundle: Bundle, report: Report) -> str | None:
+    """Why a host that was written to is not what it should be, as a sentence."""
+    if report.digest != bundle.digest() or report.revision != bundle.revision:
+        return f"{name}: it holds another bundle than the one that was delivered: does somebody else apply?"
+    if report.pending:
+        items = ", ".join(f"{change.action} {change.layer} {change.item}" for change in report.pending[:3])
+        more = f" and {len(report.pending) - 3} more" if len(report.pending) > 3 else ""
+        why = f": {report.problems[0]}" if report.problems else ""
+        return f"{name}: not everything could be changed ({items}{more}){why}"
+    return None

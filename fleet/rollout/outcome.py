@@ -1,0 +1,56 @@
+"""What an apply did and what a status found, host by host. Views print these, exit codes come from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.report import Change, Report
+
+Result = Literal["changed", "unchanged", "failed", "unreachable", "skipped"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`changes` were made; `error` is a sentence; `report` is the last word of the host.
+
+    `notes` are sentences on what the operator should know besides.
+    """
+
+    host: str
+    result: Result
+    changes: tuple[Change, ...] = ()
+    error: str | None = None
+    report: Report | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def backend(self) -> str | None:
+        """kernel or userspace; None where there is no interface, or no report."""
+        return _backend(self.report)
+
+    @property
+    def ok(self) -> bool:
+        """Whether this host is as it should be, or was left out on purpose."""
+        return self.result in ("changed", "unchanged", "skipped")
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """One host as status saw it: `error` where it could not be reached or has no working agent."""
+
+    host: str
+    reachable: bool
+    report: Report | None
+    error: str | None
+
+    @property
+    def backend(self) -> str | None:
+        """kernel or userspace; None where there is no interface."""
+        return _backend(self.report)
+
+
+def _backend(report: Report | None) -> str | None:
+    """userspace if any interface is."""
+    backends = {interface.backend for interface in report.observed.interfaces} if report else set()
+    return "userspace" if "userspace" in backends else "kernel" if backends else None

@@ -1,0 +1,53 @@
+"""Hosts of another fleet are never written to by mistake."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.errors import FleetError
+from fleet.rollout.guard import Known, check_identity
+from tests.fleet.rollout.made import FLEET, bundle, report
+
+PLACE = "/fleet/state/acme.db"
+OWN = {"fra1": report(bundle())}
+
+
+def refusal(known: Known | None) -> str:
+    with pytest.raises(FleetError) as caught:
+        check_identity(known, OWN, PLACE)
+    text = str(caught.value)
+    assert "fra1" in text
+    assert PLACE in text
+    assert "Nothing was changed" in text
+    assert "restore" in text
+    assert "--adopt" in text
+    return text
+
+
+def test_hosts_of_this_fleet_pass() -> None:
+    check_identity(Known(FLEET, 3), OWN, PLACE)
+    check_identity(Known(FLEET, 9), OWN, PLACE)
+
+
+def test_hosts_of_no_fleet_pass() -> None:
+    fresh = report(bundle(), fleet=None, fleet_name=None, revision=None, digest=None, host=None)
+    for known in (None, Known(FLEET, 1)):
+        check_identity(known, {"fra1": fresh}, PLACE)
+
+
+def test_a_lost_state_is_refused() -> None:
+    text = refusal(None)
+    assert "there is no state" in text
+    assert "--new-fleet" in text
+    assert FLEET in text
+
+
+def test_another_fleet_is_refused() -> None:
+    assert "e" * 32 in refusal(Known("e" * 32, 9))
+
+
+def test_an_old_backup_is_refused() -> None:
+    text = refusal(Known(FLEET, 2))
+    assert "revision 3" in text
+    assert "revision 2" in text
+    assert "--new-fleet" not in text

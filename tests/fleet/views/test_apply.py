@@ -1,0 +1,106 @@
+"""How apply looks, to people and to programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agent.report import Change
+from fleet.rollout.decide import Work
+from fleet.rollout.outcome import Outcome
+from fleet.views import apply, console
+from fleet.views.progress import HostProgress
+from tests.fleet.rollout.made import bundle, report
+
+CHANGES = (
+    Change("peer", "wg0 peer oslo", "add", "key"),
+    Change("peer", "wg0 peer lima", "add", "key"),
+    Change("device", "wg0 listen port", "change", 51999, 51820),
+    Change("route", "wg0 10.0.0.0/8", "remove", None, "10.0.0.0/8"),
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh_consoles() -> None:
+    console.out.cache_clear()
+    console.err.cache_clear()
+
+
+def test_the_preview_says_what_would_be_done(capsys: pytest.CaptureFixture[str]) -> None:
+    works = [Work("fra1", True, True, CHANGES), Work("sgp1", False, False, ())]
+    dead = Outcome("nyc1", "unreachable", error="nyc1: 192.0.2.1 port 22 does not answer")
+    apply.preview("acme", works, [dead], ["something [to] know"])
+    said = capsys.readouterr().out
+    assert "  + peer       wg0 peer oslo, wg0 peer lima\n" in said
+    assert "  ~ device     wg0 listen port: 51820 -> 51999\n" in said
+    assert "  - route      wg0 10.0.0.0/8\n" in said
+    assert "sgp1" not in said
+    assert "unreachable nyc1: 192.0.2.1 port 22 does not answer" in said
+    assert "note: something [to] know" in said
+    assert "1 to change, 1 unchanged, 1 cannot be" in said
+
+
+def test_the_recap_has_a_line_a_host(capsys: pytest.CaptureFixture[str]) -> None:
+    apply.recap(
+        [
+            Outcome("fra1", "changed", CHANGES, report=report(bundle())),
+            Outcome("sgp1", "unchanged"),
+            Outcome("nyc1", "failed", error="nyc1: the disk is full"),
+        ],
+        ["a note"],
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["failed nyc1: the disk is full", "note: a note", "RECAP"]
+    assert lines[3].split() == [
+        "fra1",
+        ":",
+        "changed",
+        "changed=4",
+        "unreachable=0",
+        "failed=0",
+        "skipped=0",
+        "revision=3",
+    ]
+    assert lines[4].split()[:4] == ["sgp1", ":", "unchanged", "changed=0"]
+    assert "failed=1" in lines[5]
+
+
+def test_json_is_what_was_promised(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = [Outcome("fra1", "changed", CHANGES[2:3]), Outcome("nyc1", "unreachable", error="nyc1: gone")]
+    apply.recap_json(False, outcomes)
+    assert json.loads(capsys.readouterr().out) == {
+        "version": 1,
+        "ok": False,
+        "hosts": {
+            "fra1": {
+                "result": "changed",
+                "changes": [
+                    {
+                        "layer": "device",
+                        "item": "wg0 listen port",
+                        "action": "change",
+                        "expected": 51999,
+                        "actual": 51820,
+                    }
+                ],
+                "error": None,
+            },
+            "nyc1": {"result": "unreachable", "changes": [], "error": "nyc1: gone"},
+        },
+    }
+
+
+def test_progress_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet, lines in ((False, True), (True, True), (False, False)):
+        with HostProgress("applying", 1, quiet, lines) as progress:
+            progress.event("fra1", f"{quiet} {lines}")
+            progress.done("fra1")
+    said = capsys.readouterr()
+    assert said.err == "fra1: False True\n"
+    assert said.out == ""
+
+
+def test_nobody_is_warned_without_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    apply.warn_userspace([])
+    assert capsys.readouterr().err == ""
