@@ -120,7 +120,7 @@ class Loop:
         except OSError as error:
             complaint = f"cannot listen on UDP port {self._sockets.port}: {os.strerror(error.errno or 0)}"
             if complaint != self._complaint:
-                self._say(f"{complaint}; set another (wg set IFACE listen-port N) or free it")
+                self._say(f"{complaint}; set another one with `wg`, or free it")
             self._complaint = complaint
             return
         self._complaint = ""
