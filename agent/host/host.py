@@ -1,0 +1,278 @@
+"""One host's network: observed as a report says it, changed as converge asks for it.
+
+Job: find out of which kind a device is, hand requests to the part that does them, and turn what fails
+into sentences for people. Refuses to decide what should be changed. Called by the agent's service.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+from collections.abc import Iterable
+from typing import Any, Literal, Optional
+
+from agent.bundle import Backend, Bundle
+from agent.converge import (
+    AddAddress,
+    AddInterface,
+    RemoveAddress,
+    RemoveAllowedIPs,
+    RemoveInterface,
+    RemovePeer,
+    RemoveRoute,
+    SetDevice,
+    SetForwarding,
+    SetLink,
+    SetPeer,
+    SetRoute,
+    Step,
+)
+from agent.host.device import Device, DeviceEdit, DeviceState, PeerEdit, SocketAddress
+from agent.host.errors import HostError
+from agent.host.forwarding import Forwarding
+from agent.host.kernel import KernelDevice
+from agent.host.keys import KeyNames
+from agent.host.network import LinkState, Network
+from agent.host.reasons import sentence
+from agent.host.resolve import ResolveError, Resolver
+from agent.host.tunnel import Spawn, Tunnels
+from agent.host.userspace import UserspaceDevice
+from agent.report import Observed, ObservedInterface, ObservedPeer
+from agent.secret import SecretRef, Secrets
+
+_NO_KEY = bytes(32)
+
+
+class Host:
+    """`spawn` starts the tunnel process of an interface, detached; the rest stands for this host's parts."""
+
+    def __init__(
+        self,
+        spawn: Spawn,
+        *,
+        network: Optional[Network] = None,
+        kernel: Optional[Device] = None,
+        userspace: Optional[UserspaceDevice] = None,
+        forwarding: Optional[Forwarding] = None,
+        resolver: Optional[Resolver] = None,
+    ) -> None:
+        self._network = network or Network()
+        self._kernel = kernel or KernelDevice()
+        self._userspace = userspace or UserspaceDevice()
+        self._forwarding = forwarding or Forwarding()
+        self._resolver = resolver or Resolver()
+        self._tunnels = Tunnels(spawn, self._userspace)
+        self._do: dict[type[Any], Any] = {
+            AddInterface: self._add_interface,
+            RemoveInterface: self._remove_interface,
+            SetLink: self._set_link,
+            SetDevice: self._set_device,
+            SetPeer: self._set_peer,
+            RemoveAllowedIPs: self._remove_allowed_ips,
+            RemovePeer: self._remove_peer,
+            AddAddress: self._add_address,
+            RemoveAddress: self._remove_address,
+            SetRoute: self._set_route,
+            RemoveRoute: self._remove_route,
+            SetForwarding: self._set_forwarding,
+        }
+
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+        """The WireGuard devices that `bundle` names, or `names`, as they are; keys as references.
+
+        A device whose tunnel process is dead is none. Raises HostError.
+        """
+        self._tunnels.reap()
+        keys = KeyNames(bundle, secrets)
+        named = [] if bundle is None else [interface.name for interface in bundle.interfaces]
+        found = [self._observe(name, keys) for name in dict.fromkeys([*named, *names])]
+        present = tuple(interface for interface in found if interface is not None)
+        return Observed(present, self._forwarding.is_on())
+
+    def execute(self, step: Step, secrets: Secrets) -> None:
+        """Does one step. Raises HostError."""
+        operation = step.operation
+        try:
+            self._do[type(operation)](operation, secrets)
+        except OSError as error:
+            raise HostError(sentence(operation, error)) from error
+
+    def _observe(self, name: str, keys: KeyNames) -> Optional[ObservedInterface]:
+        try:
+            link = self._network.link(name)
+            backend = None if link is None else self._backend(name, link)
+            if link is None or backend is None:
+                return None
+            device = self._device(backend).read(name)
+            addresses, routes = self._network.addresses(link.index), self._network.routes(link.index)
+        except OSError as error:
+            if error.errno == errno.ENODEV:  # it was removed under our eyes
+                return None
+            raise HostError(f"{name}: cannot be observed: {os.strerror(error.errno or 0)}") from error
+        return ObservedInterface(
+            name=name,
+            backend=backend,
+            up=link.up,
+            mtu=link.mtu,
+            private_key=keys.private(device.private_key),
+            public_key=None if device.public_key is None else base64.b64encode(device.public_key).decode(),
+            listen_port=device.listen_port,
+            fwmark=device.fwmark,
+            addresses=addresses,
+            peers=_peers(device, keys),
+            routes=routes,
+        )
+
+    def _backend(self, name: str, link: LinkState) -> Optional[Literal["kernel", "userspace"]]:
+        if link.kind == "wireguard":
+            return "kernel"
+        return "userspace" if link.kind == "tun" and self._userspace.is_alive(name) else None
+
+    def _device(self, backend: Literal["kernel", "userspace"]) -> Device:
+        return self._kernel if backend == "kernel" else self._userspace
+
+    def _write(self, interface: str, edit: DeviceEdit) -> None:
+        link = self._network.link(interface)
+        backend = None if link is None else self._backend(interface, link)
+        if backend is None:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        self._device(backend).write(interface, edit)
+
+    def _add_interface(self, wanted: AddInterface, _secrets: Secrets) -> None:
+        name = wanted.interface
+        if wanted.instead:
+            self._remove(name)
+        link = self._network.link(name)
+        if link is not None and self._backend(name, link) is None:
+            raise HostError(
+                f"{name}: an interface of this name exists and is not WireGuard's "
+                f"({link.kind or 'hardware'}): rename one of them (fleet_interface)"
+            )
+        if link is None and not (wanted.backend != "userspace" and self._add_kernel(name, wanted.backend)):
+            self._tunnels.start(name)
+
+    def _add_kernel(self, name: str, backend: Backend) -> bool:
+        """Whether the kernel can; where it must, it is an error if it cannot."""
+        try:
+            self._network.add_wireguard(name)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            if backend == "kernel":
+                raise HostError(
+                    f"{name}: this kernel has no WireGuard: install its module, or let the host use "
+                    "the userspace device (fleet_backend: auto)"
+                ) from error
+            return False
+        return True
+
+    def _remove_interface(self, unwanted: RemoveInterface, _secrets: Secrets) -> None:
+        self._remove(unwanted.interface)
+
+    def _remove(self, name: str) -> None:
+        link = self._network.link(name)
+        backend = None if link is None else self._backend(name, link)
+        if backend is None:
+            return
+        self._network.remove_link(name)
+        if backend == "userspace":
+            self._tunnels.ended(name)
+
+    def _set_link(self, wanted: SetLink, _secrets: Secrets) -> None:
+        self._network.set_link(wanted.interface, wanted.mtu, wanted.up)
+
+    def _set_device(self, wanted: SetDevice, secrets: Secrets) -> None:
+        key = None if wanted.private_key is None else _reveal(wanted.interface, wanted.private_key, secrets)
+        self._write(wanted.interface, DeviceEdit(key, wanted.listen_port, wanted.fwmark))
+
+    def _set_peer(self, wanted: SetPeer, secrets: Secrets) -> None:
+        """A name that does not resolve leaves the peer without endpoint, and everything else done."""
+        endpoint: Optional[SocketAddress] = None
+        unresolved: Optional[ResolveError] = None
+        if wanted.endpoint is not None:
+            try:
+                endpoint = self._resolver.resolve(wanted.endpoint)
+            except ResolveError as error:
+                unresolved = error
+        preshared_key = _NO_KEY if wanted.no_preshared_key else None
+        if wanted.preshared_key is not None:
+            preshared_key = _reveal(wanted.interface, wanted.preshared_key, secrets)
+        peer = PeerEdit(
+            public_key=base64.b64decode(wanted.public_key),
+            new=wanted.new,
+            preshared_key=preshared_key,
+            endpoint=endpoint,
+            persistent_keepalive=wanted.persistent_keepalive,
+            allowed_ips=wanted.allowed_ips,
+        )
+        self._write(wanted.interface, DeviceEdit(peers=(peer,)))
+        if unresolved is not None:
+            raise HostError(
+                f"{wanted.interface}: peer {wanted.name}: endpoint {wanted.endpoint} does not resolve "
+                f"({unresolved}): mend the name or the host's resolver, then apply again"
+            ) from unresolved
+
+    def _remove_allowed_ips(self, unwanted: RemoveAllowedIPs, _secrets: Secrets) -> None:
+        """A peer that exists for a moment takes the prefixes with it.
+
+        So the peer's other prefixes stay where they are: to replace its whole list would leave it
+        without any for an instant, and older devices know no other way.
+        """
+        taker = os.urandom(32)
+        take = PeerEdit(taker, new=True, allowed_ips=unwanted.allowed_ips)
+        self._write(unwanted.interface, DeviceEdit(peers=(take, PeerEdit(taker, remove=True))))
+
+    def _remove_peer(self, unwanted: RemovePeer, _secrets: Secrets) -> None:
+        peer = PeerEdit(base64.b64decode(unwanted.public_key), remove=True)
+        self._write(unwanted.interface, DeviceEdit(peers=(peer,)))
+
+    def _add_address(self, wanted: AddAddress, _secrets: Secrets) -> None:
+        self._network.add_address(wanted.interface, wanted.address)
+
+    def _remove_address(self, unwanted: RemoveAddress, _secrets: Secrets) -> None:
+        self._network.remove_address(unwanted.interface, unwanted.address)
+
+    def _set_route(self, wanted: SetRoute, _secrets: Secrets) -> None:
+        destination = wanted.route.destination
+        owner = None if wanted.instead else self._network.owner(destination, but=wanted.interface)
+        if owner is not None:
+            raise HostError(
+                f"{wanted.interface}: {destination} is this host's own network on {owner}, which a route "
+                "through the tunnel would cut off: renumber one of them, or take it out of fleet_subnets"
+            )
+        self._network.set_route(wanted.interface, wanted.route, wanted.instead)
+
+    def _remove_route(self, unwanted: RemoveRoute, _secrets: Secrets) -> None:
+        self._network.remove_route(unwanted.interface, unwanted.route)
+
+    def _set_forwarding(self, wanted: SetForwarding, _secrets: Secrets) -> None:
+        if wanted.on:
+            self._forwarding.switch_on()
+        else:
+            self._forwarding.switch_off()
+
+
+def _peers(device: DeviceState, keys: KeyNames) -> tuple[ObservedPeer, ...]:
+    return tuple(
+        ObservedPeer(
+            public_key=base64.b64encode(peer.public_key).decode(),
+            preshared_key=keys.preshared(peer.preshared_key),
+            endpoint=peer.endpoint,
+            allowed_ips=peer.allowed_ips,
+            persistent_keepalive=peer.persistent_keepalive,
+            latest_handshake=peer.latest_handshake,
+            rx_bytes=peer.rx_bytes,
+            tx_bytes=peer.tx_bytes,
+        )
+        for peer in device.peers
+    )
+
+
+def _reveal(interface: str, ref: SecretRef, secrets: Secrets) -> bytes:
+    try:
+        return secrets[ref].reveal()
+    except KeyError:
+        raise HostError(
+            f"{interface}: the key {ref.id} generation {ref.generation} is not on this host: apply again"
+        ) from None

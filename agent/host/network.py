@@ -1,0 +1,187 @@
+"""Links, addresses and routes, over rtnetlink.
+
+Job: look and change one thing at a time. Refuses to know WireGuard beyond the kind of a link. Called
+by host. Every change is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from pyroute2.iproute.linux import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from agent.bundle import Route
+
+PROTOCOL = 119
+"""Marks routes as ours (rtnetlink(7), rtm_protocol); not among those of iproute2's rt_protos."""
+
+# include/uapi/linux/rtnetlink.h, if_addr.h, if.h
+_MAIN_TABLE = 254
+_UNICAST = 1
+_NODAD = 0x02
+_UP = 0x1
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """A link: `kind` is `wireguard`, `tun` ..., None for hardware; `mtu` in bytes."""
+
+    index: int
+    kind: Optional[str]
+    up: bool
+    mtu: int
+
+
+class Network:
+    """This host's network namespace. All methods raise OSError with an errno."""
+
+    def link(self, name: str) -> Optional[LinkState]:
+        """The link, None where there is none."""
+        with _netlink() as ip:
+            return _link(ip, name)
+
+    def add_wireguard(self, name: str) -> None:
+        """Makes a kernel device; the kernel loads its module. EOPNOTSUPP where it has no WireGuard."""
+        with _netlink() as ip:
+            ip.link("add", ifname=name, kind="wireguard")
+
+    def remove_link(self, name: str) -> None:
+        """Removes a link if there is one."""
+        with _netlink() as ip:
+            link = _link(ip, name)
+            if link is not None:
+                ip.link("del", index=link.index)
+
+    def set_link(self, name: str, mtu: Optional[int], up: Optional[bool]) -> None:
+        """Sets what is not None."""
+        with _netlink() as ip:
+            index = _index(ip, name)
+            if mtu is not None:
+                ip.link("set", index=index, mtu=mtu)
+            if up is not None:
+                ip.link("set", index=index, state="up" if up else "down")
+
+    def addresses(self, index: int) -> tuple[str, ...]:
+        """`a.b.c.d/len` of both families."""
+        with _netlink() as ip:
+            return tuple(_address(found) for found in ip.get_addr(index=index))
+
+    def add_address(self, name: str, address: str) -> None:
+        """A WireGuard device has no neighbours to ask whether they use the address too."""
+        ip_text, length = address.split("/")
+        with _netlink() as ip, _unless(errno.EEXIST):
+            index = _index(ip, name)
+            flags = {"flags": _NODAD} if ":" in ip_text else {}
+            ip.addr("add", index=index, address=ip_text, prefixlen=int(length), **flags)
+
+    def remove_address(self, name: str, address: str) -> None:
+        """Removes an address if it is there."""
+        ip_text, length = address.split("/")
+        with _netlink() as ip, _unless(errno.EADDRNOTAVAIL):
+            ip.addr("del", index=_index(ip, name), address=ip_text, prefixlen=int(length))
+
+    def routes(self, index: int) -> tuple[Route, ...]:
+        """Those through the link that are ours."""
+        with _netlink() as ip:
+            found = [
+                route
+                for family in (socket.AF_INET, socket.AF_INET6)
+                for route in ip.get_routes(family=int(family), oif=index, table=_MAIN_TABLE)
+            ]
+        return tuple(
+            Route(_destination(route), route.get_attr("RTA_PREFSRC"))
+            for route in found
+            if (route["proto"], route["type"], route.get_attr("RTA_OIF")) == (PROTOCOL, _UNICAST, index)
+            and route.get_attr("RTA_TABLE", _MAIN_TABLE) == _MAIN_TABLE
+        )
+
+    def set_route(self, name: str, route: Route, instead: bool) -> None:
+        """EEXIST where somebody routes the same destination; with `instead` that route is replaced."""
+        with _netlink() as ip:
+            source = {} if route.source is None else {"prefsrc": route.source}
+            ip.route("replace" if instead else "add", **_route(_index(ip, name), route), **source)
+
+    def remove_route(self, name: str, route: Route) -> None:
+        """Removes a route of ours if it is there."""
+        with _netlink() as ip, _unless(errno.ESRCH):
+            ip.route("del", **_route(_index(ip, name), route))
+
+    def owner(self, destination: str, but: str) -> Optional[str]:
+        """The interface other than `but` that has `destination` as a network of its own, or routes it."""
+        network = ipaddress.ip_network(destination)
+        family = int(socket.AF_INET if network.version == 4 else socket.AF_INET6)
+        with _netlink() as ip:
+            link = _link(ip, but)
+            here = None if link is None else link.index
+            for found in ip.get_addr(family=family):
+                if found["index"] != here and ipaddress.ip_interface(_address(found)).network == network:
+                    return socket.if_indextoname(found["index"])
+        return None
+
+
+@contextmanager
+def _netlink() -> Iterator[Any]:
+    """A socket for a few requests; what they raise becomes OSError."""
+    try:
+        with _open() as ip:
+            yield ip
+    except NetlinkError as error:
+        raise OSError(error.code, os.strerror(error.code)) from error
+
+
+def _open() -> Any:
+    connect: Any = IPRoute
+    try:
+        return connect(strict_check=True)  # from Linux 4.20 on the kernel leaves out what we do not ask for
+    except OSError:
+        return connect()
+
+
+@contextmanager
+def _unless(harmless: int) -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code != harmless:
+            raise
+
+
+def _link(ip: Any, name: str) -> Optional[LinkState]:
+    try:
+        (found,) = ip.link("get", ifname=name)
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:
+            return None
+        raise
+    info = found.get_attr("IFLA_LINKINFO")
+    kind = None if info is None else info.get_attr("IFLA_INFO_KIND")
+    return LinkState(found["index"], kind, bool(found["flags"] & _UP), found.get_attr("IFLA_MTU"))
+
+
+def _index(ip: Any, name: str) -> int:
+    link = _link(ip, name)
+    if link is None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    return link.index
+
+
+def _address(found: Any) -> str:
+    own = found.get_attr("IFA_LOCAL") or found.get_attr("IFA_ADDRESS")
+    return f"{own}/{found['prefixlen']}"
+
+
+def _destination(route: Any) -> str:
+    nothing = "0.0.0.0" if route["family"] == socket.AF_INET else "::"  # noqa: S104
+    return f"{route.get_attr('RTA_DST') or nothing}/{route['dst_len']}"
+
+
+def _route(index: int, route: Route) -> dict[str, Any]:
+    return {"dst": route.destination, "oif": index, "proto": PROTOCOL, "table": _MAIN_TABLE}

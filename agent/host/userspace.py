@@ -1,0 +1,189 @@
+"""WireGuard devices in user space, ours or wireguard-go's, over their control sockets.
+
+Job: word changes in the userspace API and read devices from its answers. Refuses to know how a tunnel
+process is started, and about links, addresses and routes. Called by host and tunnel.
+Source: https://www.wireguard.com/xplatform/.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Optional
+
+from agent.bundle import join_endpoint
+from agent.host.device import DeviceEdit, DeviceState, PeerEdit, PeerState, SocketAddress
+
+FOLDER = Path("/var/run/wireguard")
+PATIENCE = 20.0
+"""Seconds for an answer; 10 000 new peers cost a slow machine several."""
+
+_NO_KEY = bytes(32)
+_LONGEST_ANSWER = 256 << 20
+
+Lines = Iterator[tuple[str, str]]
+
+
+class UserspaceDevice:
+    """Implements agent.host.device.Device."""
+
+    def __init__(self, folder: Path = FOLDER, patience: float = PATIENCE) -> None:
+        self._folder = folder
+        self._patience = patience
+
+    def is_alive(self, interface: str) -> bool:
+        """Whether a process listens on the interface's control socket."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+            try:
+                sock.connect(str(self._path(interface)))
+            except BlockingIOError:
+                return True  # its queue is full, so somebody listens
+            except OSError:
+                return False
+        return True
+
+    def remove_stale(self, interface: str) -> None:
+        """Removes the socket of a process that is gone."""
+        if not self.is_alive(interface):
+            with suppress(OSError):
+                self._path(interface).unlink()
+
+    def read(self, interface: str) -> DeviceState:
+        """Raises OSError, also for an answer that is none."""
+        return state(self._ask(interface, "get=1\n\n"))
+
+    def write(self, interface: str, edit: DeviceEdit) -> None:
+        """Raises OSError; lines before the one that failed have had their effect."""
+        for _ in self._ask(interface, request(edit)):
+            pass
+
+    def _path(self, interface: str) -> Path:
+        return self._folder / f"{interface}.sock"
+
+    def _ask(self, interface: str, text: str) -> Lines:
+        """The lines of the answer, without the errno at its end."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(self._patience)
+            try:
+                sock.connect(str(self._path(interface)))
+                sock.sendall(text.encode())
+                answer = _receive(sock)
+            except socket.timeout as error:
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from error
+        *lines, last = [line.partition("=") for line in answer.split("\n")]
+        if last[0] != "errno":
+            raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
+        number = abs(_number(last[2]))
+        if number:
+            raise OSError(number, os.strerror(number))
+        return iter([(key, value) for key, _, value in lines])
+
+
+def request(edit: DeviceEdit) -> str:
+    """The change as one request."""
+    lines = ["set=1"]
+    if edit.private_key is not None:
+        lines.append(f"private_key={edit.private_key.hex()}")
+    if edit.listen_port is not None:
+        lines.append(f"listen_port={edit.listen_port}")
+    if edit.fwmark is not None:
+        lines.append(f"fwmark={edit.fwmark}")
+    for peer in edit.peers:
+        lines += _peer_lines(peer)
+    return "\n".join([*lines, "", ""])
+
+
+def state(lines: Iterable[tuple[str, str]]) -> DeviceState:
+    """The device that an answer describes; unknown keys are skipped. Raises OSError, EPROTO."""
+    device: dict[str, str] = {}
+    peers: list[tuple[dict[str, str], list[str]]] = []
+    for key, value in lines:
+        if key == "public_key":
+            peers.append(({key: value}, []))
+        elif not peers:
+            device[key] = value
+        elif key == "allowed_ip":
+            peers[-1][1].append(value)
+        else:
+            peers[-1][0][key] = value
+    private_key = _key(device.get("private_key"))
+    return DeviceState(
+        private_key=private_key,
+        public_key=None if private_key is None else _public(private_key),
+        listen_port=_number(device.get("listen_port", "0")),
+        fwmark=_number(device.get("fwmark", "0")),
+        peers=tuple(_peer_state(fields, prefixes) for fields, prefixes in peers),
+    )
+
+
+def _peer_lines(peer: PeerEdit) -> Iterator[str]:
+    yield f"public_key={peer.public_key.hex()}"
+    if peer.remove:
+        yield "remove=true"
+        return
+    if not peer.new:
+        yield "update_only=true"
+    if peer.preshared_key is not None:
+        yield f"preshared_key={peer.preshared_key.hex()}"
+    if peer.endpoint is not None:
+        yield f"endpoint={_endpoint(peer.endpoint)}"
+    if peer.persistent_keepalive is not None:
+        yield f"persistent_keepalive_interval={peer.persistent_keepalive}"
+    for prefix in peer.allowed_ips:
+        yield f"allowed_ip={prefix}"
+
+
+def _endpoint(address: SocketAddress) -> str:
+    ip = f"{address.ip}%{socket.if_indextoname(address.scope)}" if address.scope else address.ip
+    return join_endpoint(ip, address.port)
+
+
+def _peer_state(fields: dict[str, str], prefixes: list[str]) -> PeerState:
+    seconds = _number(fields.get("last_handshake_time_sec", "0"))
+    nanoseconds = _number(fields.get("last_handshake_time_nsec", "0"))
+    return PeerState(
+        public_key=_key(fields["public_key"]) or _NO_KEY,
+        preshared_key=_key(fields.get("preshared_key")),
+        endpoint=fields.get("endpoint"),
+        allowed_ips=tuple(prefixes),
+        persistent_keepalive=_number(fields.get("persistent_keepalive_interval", "0")),
+        latest_handshake=seconds + nanoseconds / 1e9 or None,
+        rx_bytes=_number(fields.get("rx_bytes", "0")),
+        tx_bytes=_number(fields.get("tx_bytes", "0")),
+    )
+
+
+def _receive(sock: socket.socket) -> str:
+    """Everything up to the empty line, without it."""
+    data = bytearray()
+    while not data.endswith(b"\n\n") and len(data) < _LONGEST_ANSWER:
+        piece = sock.recv(1 << 20)
+        if not piece:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        data += piece
+    return data.decode("latin-1").rstrip("\n")
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO)) from None
+
+
+def _key(text: Optional[str]) -> Optional[bytes]:
+    try:
+        key = bytes.fromhex(text or "")
+    except ValueError:
+        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO)) from None
+    return None if key in (b"", _NO_KEY) else key
+
+
+def _public(private_key: bytes) -> bytes:
+    from agent.wireguard.x25519 import PrivateKey
+
+    return PrivateKey(private_key).public
