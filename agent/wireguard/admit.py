@@ -22,6 +22,7 @@ from agent.wireguard.peer import Peer, Pending
 from agent.wireguard.ratelimiter import source_of
 from agent.wireguard.send import send_handshake, send_keepalive
 from agent.wireguard.state import Queued, State
+from agent.wireguard.x25519 import PrivateKey
 
 _TURN = 256
 _HANDSHAKE_COST = 16
@@ -59,11 +60,12 @@ def _is_under_load(state: State, now: float) -> bool:
 
 def _handle(state: State, message: bytes, source: Endpoint, is_loaded: bool, now: Time) -> int:
     """Handles one message and says what that cost."""
-    if state.identity is None:
+    identity = state.identity
+    if identity is None:
         state.drops["no private key"] += 1
         return 1
     if is_loaded:
-        checker = state.identity.checker
+        checker = identity.checker
         if not checker.has_mac2(message, source, now.monotonic):
             state.drops["cookie asked for"] += 1
             reply = checker.reply(message, source, now.monotonic)
@@ -73,22 +75,20 @@ def _handle(state: State, message: bytes, source: Endpoint, is_loaded: bool, now
             state.drops["source over its rate"] += 1
             return 1
     if kind(message) == INITIATION:
-        _answer_initiation(state, message, source, now)
+        _answer_initiation(state, identity.static, message, source, now)
     else:
         _take_response(state, message, source, now)
     return _HANDSHAKE_COST
 
 
-def _answer_initiation(state: State, message: bytes, source: Endpoint, now: Time) -> None:
-    call = consume_initiation(state, message, now)
+def _answer_initiation(state: State, static: PrivateKey, message: bytes, source: Endpoint, now: Time) -> None:
+    call = consume_initiation(state, static, message, now)
     if call is None:
         return
     peer = call.peer
     _note_authentic(peer, message, source, now)
-    response = create_response(state, call, now)
-    if response is not None:
-        send_handshake(state, peer, response, now)
-        peer.timers.session_derived(now.monotonic)
+    send_handshake(state, peer, source, create_response(state, call, now), now)
+    peer.timers.session_derived(now.monotonic)
     state.schedule.note(peer.timers, peer)
 
 

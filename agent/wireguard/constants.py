@@ -6,7 +6,6 @@ Source: whitepaper sections 5.4 and 6.1; where the Linux module is more exact, d
 from __future__ import annotations
 
 KEY_SIZE = 32
-TAG_SIZE = 16
 
 REKEY_AFTER_MESSAGES = 1 << 60
 REPLAY_WINDOW = 8128

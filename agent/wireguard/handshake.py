@@ -44,13 +44,10 @@ def create_initiation(state: State, peer: Peer, now: Time) -> Optional[bytes]:
     return Initiation(index, *parts).pack()
 
 
-def consume_initiation(state: State, message: bytes, now: Time) -> Optional[Call]:
-    """Checks an initiation all through; None: it was dropped and counted."""
-    if state.identity is None:
-        state.drops["no private key"] += 1
-        return None
+def consume_initiation(state: State, static: PrivateKey, message: bytes, now: Time) -> Optional[Call]:
+    """Checks an initiation to the owner of `static` all through; None: it was dropped and counted."""
     initiation = unpack_initiation(message)
-    responder = Responder(state.identity.static)
+    responder = Responder(static)
     try:
         public_key = responder.read_static(initiation.ephemeral, initiation.static)
         peer = state.peers.get(public_key)
@@ -72,16 +69,15 @@ def consume_initiation(state: State, message: bytes, now: Time) -> Optional[Call
     return Call(peer, initiation.sender, responder)
 
 
-def create_response(state: State, call: Call, now: Time) -> Optional[bytes]:
-    """The response without MACs; its keypair waits to be confirmed. None: dropped and counted."""
+def create_response(state: State, call: Call, now: Time) -> bytes:
+    """The response without MACs; its keypair waits to be confirmed.
+
+    It cannot fail: a point that had something to share with our static key has so with any key.
+    """
     peer = call.peer
-    try:
-        ephemeral, nothing, transcript = call.responder.write(
-            PrivateKey(state.random(KEY_SIZE)), peer.preshared_key
-        )
-    except NoiseError:
-        state.drops["initiation not authentic"] += 1
-        return None
+    ephemeral, nothing, transcript = call.responder.write(
+        PrivateKey(state.random(KEY_SIZE)), peer.preshared_key
+    )
     index = state.indices.new()
     keypair = Keypair(peer, index, call.remote_index, transcript.split(), False, now.monotonic)
     state.indices.put(index, keypair)

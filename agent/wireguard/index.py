@@ -18,9 +18,6 @@ class IndexTable(Generic[Entry]):
         self._entries: dict[int, Entry] = {}
         self.get: Callable[[int], Optional[Entry]] = self._entries.get
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def new(self) -> int:
         """An index that is free; it is taken by `put`."""
         while True:

@@ -66,10 +66,11 @@ class CookieReply(NamedTuple):
 
 
 def kind(data: bytes) -> int:
-    """The type of a message of the length that this type has, else 0. Reserved bytes count as type."""
+    """The type of a handshake message or cookie reply, 0 where it has not the length for that.
+
+    Reserved bytes count as part of the type: they are zeros, or it is unknown.
+    """
     number = int.from_bytes(data[:4], "little")
-    if number == DATA:
-        return DATA if len(data) >= MIN_DATA_SIZE else 0
     return number if _SIZES.get(number) == len(data) else 0
 
 

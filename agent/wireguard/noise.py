@@ -12,7 +12,6 @@ import hmac
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from agent.wireguard.constants import KEY_SIZE, TAG_SIZE
 from agent.wireguard.x25519 import LowOrderError, PrivateKey
 
 CONSTRUCTION = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
@@ -155,8 +154,6 @@ class Responder:
 
     def read_static(self, ephemeral: bytes, static: bytes) -> bytes:
         """Who calls, by public key; true only once the payload was read too. Raises NoiseError."""
-        if len(static) != KEY_SIZE + TAG_SIZE:
-            raise NoiseError("wrong length")
         self._transcript.mix_ephemeral(ephemeral)
         _mix_shared(self._transcript, self._static, ephemeral)
         self._ephemeral = ephemeral

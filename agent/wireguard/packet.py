@@ -25,9 +25,7 @@ def version(packet: bytes) -> int:
 
 
 def ecn(packet: bytes) -> int:
-    """The ECN bits of an IPv4 or IPv6 packet; 0 for an empty one."""
-    if not packet:
-        return 0
+    """The ECN bits of an IPv4 or IPv6 packet."""
     return (packet[1] if packet[0] >> 4 == 4 else packet[1] >> 4) & ECN_MASK
 
 

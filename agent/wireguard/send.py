@@ -20,6 +20,7 @@ from agent.wireguard.constants import (
     REKEY_AFTER_TIME,
     REKEY_TIMEOUT,
 )
+from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.handshake import create_initiation
 from agent.wireguard.keypair import Keypair
 from agent.wireguard.output import Datagram
@@ -66,12 +67,13 @@ def transmit(state: State, peer: Peer, packets: Sequence[bytes], now: Time) -> N
     if not packets:
         return
     keypair = peer.keypairs.current
-    if keypair is not None and keypair.can_send(now.monotonic) and peer.endpoint is not None:
+    endpoint = peer.endpoint
+    if keypair is not None and keypair.can_send(now.monotonic) and endpoint is not None:
         room = REJECT_AFTER_MESSAGES - keypair.counter
         if len(packets) <= room:
-            _encrypt(state, peer, keypair, packets, now)
+            _encrypt(state, keypair, endpoint, packets, now)
             return
-        _encrypt(state, peer, keypair, packets[:room], now)
+        _encrypt(state, keypair, endpoint, packets[:room], now)
         packets = packets[room:]
     _stage(state, peer, packets)
     initiate(state, peer, now)
@@ -87,25 +89,23 @@ def initiate(state: State, peer: Peer, now: Time, is_retry: bool = False) -> Non
     timers = peer.timers
     if not is_retry:
         timers.attempts = 0
-    if peer.endpoint is None:
+    endpoint = peer.endpoint
+    if endpoint is None:
         return
     if now.monotonic >= peer.last_handshake_sent + REKEY_TIMEOUT:
         message = create_initiation(state, peer, now)
         if message is None:
             state.drops["initiation impossible"] += 1
             return
-        send_handshake(state, peer, message, now)
+        send_handshake(state, peer, endpoint, message, now)
         timers.handshake_initiated(now.monotonic)
     elif timers.retransmit == NEVER:
         timers.handshake_initiated(now.monotonic)
     state.schedule.note(timers, peer)
 
 
-def send_handshake(state: State, peer: Peer, message: bytes, now: Time) -> None:
-    """Signs an initiation or response and sends it."""
-    endpoint = peer.endpoint
-    if endpoint is None:
-        return
+def send_handshake(state: State, peer: Peer, endpoint: Endpoint, message: bytes, now: Time) -> None:
+    """Signs an initiation or response and sends it to where the peer is."""
     peer.last_handshake_sent = now.monotonic
     signed = peer.cookies.sign(message, now.monotonic)
     peer.timers.authenticated_sent()
@@ -122,11 +122,9 @@ def _stage(state: State, peer: Peer, packets: Sequence[bytes]) -> None:
     peer.staged.extend(packets)
 
 
-def _encrypt(state: State, peer: Peer, keypair: Keypair, packets: Sequence[bytes], now: Time) -> None:
+def _encrypt(state: State, keypair: Keypair, endpoint: Endpoint, packets: Sequence[bytes], now: Time) -> None:
     """One data message a packet; timers as after the last of them."""
-    endpoint = peer.endpoint
-    if endpoint is None:
-        return
+    peer = keypair.peer
     mtu = state.mtu
     prefix = keypair.prefix
     encrypt = keypair.sealer.encrypt

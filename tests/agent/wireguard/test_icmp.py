@@ -11,14 +11,15 @@ from agent.wireguard.packet import checksum
 from tests.agent.wireguard.network import Network, packet, packet6
 
 
-def test_an_ipv4_packet_for_nobody_is_answered() -> None:
+@pytest.mark.parametrize("size", [28, 85, 1000])
+def test_an_ipv4_packet_for_nobody_is_answered(size: int) -> None:
     network = Network()
     one, _ = network.connected()
-    asked = packet("10.0.0.1", "10.77.0.9", 1000)
+    asked = packet("10.0.0.1", "10.77.0.9", size, body=b"hello")
     one.send(asked)
     (answer,) = one.device.take().packets
     assert one.device.drops == {"no peer for destination": 1}
-    assert len(answer) == struct.unpack("!H", answer[2:4])[0] == 576
+    assert len(answer) == struct.unpack("!H", answer[2:4])[0] == min(576, 28 + size)
     assert checksum(answer[:20]) == 0
     assert checksum(answer[20:]) == 0
     assert answer[9] == 1

@@ -213,3 +213,24 @@ def test_cookie_replies_for_nobody_and_false_ones(index: bytes) -> None:
     reason = "cookie reply to nothing" if index else "cookie reply not authentic"
     assert one.device.drops == {reason: 1}
     assert one.peer(other).endpoint == other.endpoint
+
+
+def test_what_was_queued_for_a_key_that_is_gone_is_dropped() -> None:
+    network = Network()
+    _, other = network.pair()
+    _overload(network, other)
+    other.device.set_private_key(None, network.now)
+    before = sum(other.device.drops.values())
+    network.run(1)
+    assert other.device.drops["no private key"] == UNDER_LOAD_FROM + 50 - before
+
+
+@pytest.mark.parametrize("ephemeral", [bytes(32), b"\1" + bytes(31)])
+def test_an_ephemeral_of_low_order_is_refused(ephemeral: bytes) -> None:
+    network = Network()
+    _, other = network.pair()
+    assert other.device.public_key is not None
+    message = INITIATION.to_bytes(4, "little") + bytes(4) + ephemeral + bytes(76)
+    signed = CookieJar(other.device.public_key).sign(message, 0.0)
+    other.device.receive([(signed, SOURCE, 0)], network.now)
+    assert other.device.drops == {"initiation not authentic": 1}

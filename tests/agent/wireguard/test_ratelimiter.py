@@ -34,3 +34,10 @@ def test_a_source_that_was_idle_for_a_second_has_its_burst_again() -> None:
 def test_an_ipv6_source_is_its_64() -> None:
     assert source_of(bytes(range(16))) == bytes(range(8))
     assert source_of(b"\1\2\3\4") == b"\1\2\3\4"
+
+
+def test_more_sources_than_can_be_remembered_are_refused() -> None:
+    limiter = RateLimiter(20, 5)
+    allowed = sum(limiter.allows(number.to_bytes(4, "big"), 0.5) for number in range(70_000))
+    assert allowed == 1 << 16
+    assert limiter.allows(b"new!", 1.5)

@@ -347,6 +347,17 @@ def test_the_last_counters_of_a_session() -> None:
     assert other.heard() == [b"0", b"1", b"2", b"3", b"4"]
 
 
+def test_counters_beyond_the_limit_are_refused_unopened() -> None:
+    network = Network()
+    one, other = network.connected()
+    keypair = one.peer(other).keypairs.current
+    assert keypair is not None
+    nonce = REJECT_AFTER_MESSAGES.to_bytes(8, "little")
+    sealed = keypair.sealer.encrypt(bytes(4) + nonce, b"", None)
+    other.device.receive([(keypair.prefix + nonce + sealed, one.endpoint, 0)], network.now)
+    assert other.device.drops == {"counter beyond the limit": 1}
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_either_side_renews_a_session_of_too_many_messages(side: int) -> None:
     network = Network()
