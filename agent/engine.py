@@ -1,0 +1,278 @@
+"""What the agent does: takes bundles, makes the host what its bundle says, says what the host is.
+
+Job: the order of things (kept before carried out, additive before subtractive, read again before
+answered). Refuses to know sockets, processes and when to do what. Called by service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, Protocol
+
+from agent import health, probe
+from agent import report as reports
+from agent.admission import RefusedError, admit, read
+from agent.bundle import Bundle
+from agent.codec import encode
+from agent.converge import AddInterface, SetPeer, Step, converge
+from agent.health import PeerKey, Track
+from agent.host.errors import HostError
+from agent.report import Change, Observed, Report
+from agent.secret import Secrets
+from agent.store import Contents, Store, StoreError, finished_contents, next_contents
+
+MOST_PROBLEMS = 20
+
+
+class HostLike(Protocol):
+    """What the engine needs of agent.host.host.Host. Both raise HostError, a sentence for people."""
+
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+        """The host as it is; `names` are interfaces that were made once, besides those of `bundle`."""
+
+    def execute(self, step: Step, secrets: Secrets) -> None:
+        """Makes one change."""
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Seconds of the monotonic and of the wall clock."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Converged:
+    """What converging did. `complete`: everything that had to be done worked."""
+
+    changes: tuple[Change, ...]
+    complete: bool
+
+
+class Engine:
+    """One host's agent without its surroundings.
+
+    `alive` is called between changes, which may take seconds each; once `stopping` says so no further
+    change is begun. `restarts` is shown in reports as it is.
+    """
+
+    def __init__(
+        self,
+        host: HostLike,
+        store: Store,
+        clocks: Clocks,
+        log: Callable[[str], None],
+        *,
+        release: str,
+        restarts: dict[str, int],
+        alive: Callable[[], None] = lambda: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._host = host
+        self._store = store
+        self._clocks = clocks
+        self._log = log
+        self._release = release
+        self._restarts = restarts
+        self._alive = alive
+        self._stopping = stopping
+        self._contents = Contents()
+        self._retired = Secrets()
+        self._tracks: dict[PeerKey, Track] = {}
+        self._problems: tuple[str, ...] = ()
+        self._store_problem: Optional[str] = None
+        self.tunnels: frozenset[str] = frozenset()
+        """Interfaces that lived by a process when they were last seen."""
+
+    @property
+    def bundle(self) -> Optional[Bundle]:
+        return self._contents.bundle
+
+    @property
+    def secrets(self) -> Secrets:
+        return self._contents.secrets
+
+    def load(self) -> None:
+        """Remembers what was kept; what cannot be read becomes a problem of the report."""
+        try:
+            self._contents = self._store.load()
+        except StoreError as error:
+            self._store_problem = str(error)
+            self._log(str(error))
+
+    def take(self, bundle: Any, secrets: Any, replace_fleet: bool) -> None:
+        """Keeps a bundle that a client sent; the host is as before. Raises RefusedError, StoreError."""
+        wanted, given = read(bundle, secrets)
+        held = self._contents
+        kept = admit(wanted, given, held.bundle, held.secrets, replace_fleet)
+        if wanted == held.bundle and kept == held.secrets:
+            return
+        contents = next_contents(held, wanted, kept)
+        self._store.save(contents)
+        self._retired = held.secrets
+        self._contents = contents
+        self._store_problem = None
+        self._log(f"took revision {wanted.revision} of fleet {wanted.fleet_name} for {wanted.host}")
+
+    def converge(self, why: str) -> Converged:
+        """Makes the host what its bundle says; failures become problems of the report, never exceptions."""
+        bundle = self._contents.bundle
+        if bundle is None:
+            return Converged((), True)
+        try:
+            observed = self._observe()
+        except HostError as error:
+            self._problems = (str(error),)
+            self._log(f"cannot converge ({why}): {error}")
+            return Converged((), False)
+        steps = converge(bundle, observed, self._contents.baseline)
+        changes, problems = self._execute(steps, why)
+        if problems:
+            changes += self._remove(bundle, why)
+        self._problems = tuple(dict.fromkeys(problems))[:MOST_PROBLEMS]
+        complete = not problems and not self._stopping()
+        if complete:
+            self._finish()
+        return Converged(tuple(changes), complete)
+
+    def report(self) -> Report:
+        """The host as it is now. Raises HostError."""
+        contents = self._contents
+        bundle = contents.bundle
+        observed = self._observe()
+        now, wall = self._clocks.monotonic(), self._clocks.wall()
+        self._tracks = health.follow_all(self._tracks, observed, now, wall)
+        pending: tuple[Change, ...] = ()
+        links: tuple[reports.Link, ...] = ()
+        if bundle is not None:
+            pending = tuple(step.change for step in converge(bundle, observed, contents.baseline))
+            links = health.links(bundle, observed, self._tracks, now, wall)
+        stored = () if self._store_problem is None else (self._store_problem,)
+        return Report(
+            version=reports.VERSION,
+            release=self._release,
+            host=None if bundle is None else bundle.host,
+            fleet=None if bundle is None else bundle.fleet,
+            fleet_name=None if bundle is None else bundle.fleet_name,
+            revision=None if bundle is None else bundle.revision,
+            digest=None if bundle is None else bundle.digest(),
+            secrets=tuple(sorted(contents.secrets)),
+            observed=observed,
+            pending=pending,
+            links=links,
+            problems=stored + self._problems,
+            restarts=dict(self._restarts),
+            time=wall,
+        )
+
+    def call(self) -> frozenset[PeerKey]:
+        """Calls the peers that there is no session with; returns those whose answers to wait for."""
+        bundle = self._contents.bundle
+        if bundle is None:
+            return frozenset()
+        try:
+            observed = self._observe()
+        except HostError:
+            return frozenset()  # the report that follows says so
+        now, wall = self._clocks.monotonic(), self._clocks.wall()
+        self._tracks = health.follow_all(self._tracks, observed, now, wall)
+        called = probe.send(probe.calls(bundle, observed, wall))
+        for key in called:
+            self._tracks[key] = health.call(self._tracks[key], now)
+        return frozenset(called)
+
+    def unanswered(self, called: Iterable[PeerKey]) -> frozenset[PeerKey]:
+        """Those of `called` that there is no session with still."""
+        try:
+            peers = health.peers_of(self._observe())
+        except HostError:
+            return frozenset()
+        wall = self._clocks.wall()
+        return frozenset(key for key in called if key in peers and not health.is_fresh(peers[key], wall))
+
+    def _observe(self) -> Observed:
+        contents = self._contents
+        secrets = contents.secrets
+        if self._retired:
+            secrets = Secrets([*self._retired.items(), *secrets.items()])
+        observed = self._host.observe(contents.bundle, secrets, contents.interfaces)
+        seen = {interface.name: interface.backend for interface in observed.interfaces}
+        alive = frozenset(name for name, backend in seen.items() if backend == "userspace")
+        self.tunnels = alive | (self.tunnels - set(seen))
+        return observed
+
+    def _execute(self, steps: Iterable[Step], why: str) -> tuple[list[Change], list[str]]:
+        """Carries out `steps`; after a failure nothing is removed any more, for it may be all there is.
+
+        Of an interface that could not be made nothing else is tried: one sentence says it all.
+        """
+        changes: list[Change] = []
+        problems: list[str] = []
+        unmade: set[str] = set()
+        for step in steps:
+            self._alive()
+            if self._stopping() or (problems and step.change.action == "remove"):
+                continue
+            if getattr(step.operation, "interface", None) in unmade:
+                continue
+            try:
+                self._host.execute(step, self._contents.secrets)
+            except HostError as error:
+                problems.append(str(error))
+                self._log(f"failed: {error}")
+                if isinstance(step.operation, AddInterface):
+                    unmade.add(step.operation.interface)
+            else:
+                changes.append(step.change)
+                self._log(f"{step.change.action} {step.change.layer} {step.change.item} ({why})")
+        return changes, problems
+
+    def _remove(self, bundle: Bundle, why: str) -> list[Change]:
+        """What can be removed although something failed: all, if nothing but endpoints is missing.
+
+        A name that does not resolve must not keep peers alive that have left the fleet.
+        """
+        try:
+            steps = converge(bundle, self._observe(), self._contents.baseline)
+        except HostError:
+            return []
+        removals = [step for step in steps if step.change.action == "remove"]
+        if any(step not in removals and not _is_endpoint(step) for step in steps):
+            return []
+        return self._execute(removals, why)[0]
+
+    def _finish(self) -> None:
+        self._retired = Secrets()
+        finished = finished_contents(self._contents)
+        if finished == self._contents:
+            return
+        try:
+            self._store.save(finished)
+        except StoreError as error:
+            self._log(f"{error} (it is only done again at the next start)")
+        self._contents = finished
+
+
+def _is_endpoint(step: Step) -> bool:
+    """Whether all that the step does is to give a peer its endpoint."""
+    wanted = step.operation
+    return isinstance(wanted, SetPeer) and wanted == SetPeer(
+        wanted.interface, wanted.name, wanted.public_key, endpoint=wanted.endpoint
+    )
+
+
+def answer(report: Report, changes: Optional[Iterable[Change]] = None) -> dict[str, Any]:
+    """The answer to a client: a report and, after an apply, what was done."""
+    found: dict[str, Any] = {"ok": True, "report": reports.to_json(report)}
+    if changes is not None:
+        found["changes"] = encode(tuple(changes))
+    return found
+
+
+def refusal(error: Exception) -> dict[str, Any]:
+    """The answer to a client whose request came to nothing."""
+    if isinstance(error, (RefusedError, StoreError, HostError)):
+        return {"ok": False, "error": str(error)}
+    return {"ok": False, "error": f"the agent failed, its log says more: {type(error).__name__}: {error}"}

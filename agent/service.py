@@ -1,0 +1,252 @@
+"""The resident agent: `fleet-agent service`.
+
+Job: the loop that joins clients, link events, time and signals to the engine; one thread. Refuses to
+decide what is due (keeper), what a bundle is worth (admission) or what differs (converge). Called by
+cli. Ending it ends nothing else: devices and tunnel processes go on.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from agent import places
+from agent.engine import Clocks, Engine, HostLike, answer, refusal
+from agent.files import Lock, private_folder
+from agent.health import PeerKey
+from agent.keeper import Keeper
+from agent.log import log
+from agent.notify import Notifier
+from agent.server import Client, Server
+from agent.store import Store
+from agent.watch import Watch, indexes
+
+LOCK = "service.lock"
+LOOK_SECONDS = 1.0
+"""How often the interfaces are looked up: microseconds of work."""
+OBSERVE_SECONDS = 30.0
+"""How often the host is observed in full: milliseconds of work."""
+ANSWER_SECONDS = 4.0
+"""How long called peers may take: a call is answered in a round trip or not before REKEY_TIMEOUT, 5 s."""
+_POLL_ANSWERS = 0.2
+
+
+@dataclass
+class Probe:
+    """A client that waits for the answers of called peers."""
+
+    client: Client
+    called: frozenset[PeerKey]
+    deadline: float
+
+
+class Service:
+    """Joins the parts; `run` returns once `stop` was called."""
+
+    def __init__(self, host: HostLike, server: Server, store: Store, notifier: Notifier) -> None:
+        self._stop = False
+        self._notifier = notifier
+        self._keeper = Keeper()
+        self._engine = Engine(
+            host,
+            store,
+            Clocks(time.monotonic, time.time),
+            log,
+            release=places.release(),
+            restarts=self._keeper.restarts,
+            alive=notifier.alive,
+            stopping=lambda: self._stop,
+        )
+        self._server = server
+        self._watch = _watch()
+        self._probes: list[Probe] = []
+        self._next_look = 0.0
+        self._next_observe = 0.0
+
+    def run(self, wake: socket.socket) -> None:
+        """Converges, then serves until `stop`; `wake` becomes readable at a signal."""
+        self._engine.load()
+        self._guarded(lambda: self._converge("start"))
+        self._notifier.ready()
+        log(f"ready, release {places.release()[:12]}")
+        poll = select.poll()
+        readable = [self._server.fileno(), wake.fileno()]
+        if self._watch is not None:
+            readable.append(self._watch.fileno())
+        for descriptor in readable:
+            poll.register(descriptor, select.POLLIN)
+        while not self._stop:
+            self._notifier.alive()
+            events = {descriptor for descriptor, _ in poll.poll(1000 * self._patience(time.monotonic()))}
+            if self._watch is not None and self._watch.fileno() in events:
+                self._watch.drain()
+                self._next_look = 0.0
+            self._guarded(self._keep)
+            self._serve()
+            self._guarded(self._answer_probes)
+        self._notifier.stopping()
+
+    def stop(self) -> None:
+        """Ends `run` soon; no further change is begun."""
+        self._stop = True
+
+    def close(self) -> None:
+        self._server.close()
+        if self._watch is not None:
+            self._watch.close()
+
+    def _patience(self, now: float) -> float:
+        times = [self._next_look, self._next_observe, self._keeper.deadline, self._server.deadline]
+        times += [now + _POLL_ANSWERS] if self._probes else []
+        return max(0.0, min(at for at in times if at is not None) - now)
+
+    def _guarded(self, action: Any) -> None:
+        """An agent with a fault in one place stays resident for the rest; the log says where."""
+        try:
+            action()
+        except Exception as error:
+            log(f"fault: {_where(error)}")
+
+    def _keep(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            found = indexes(self._keeper.expected())
+            for name in self._keeper.see(now, found, self._engine.tunnels):
+                log(f"{name} is gone; it is made again in {self._keeper.wait(name, now):g} s")
+        if now >= self._next_observe:
+            self._next_observe = now + OBSERVE_SECONDS
+            self._observe(now)
+        if self._keeper.due(now):
+            self._converge("something is missing")
+
+    def _observe(self, now: float) -> None:
+        """Follows the links, and finds what the look-ups cannot."""
+        report = self._engine.report()
+        bundle = self._engine.bundle
+        if bundle is not None and report.pending and bundle.self_heal:
+            self._keeper.heal(now)
+
+    def _converge(self, why: str) -> Any:
+        done = self._engine.converge(why)
+        bundle = self._engine.bundle
+        names = [] if bundle is None else [interface.name for interface in bundle.interfaces]
+        self._keeper.converged(time.monotonic(), done.complete, indexes(names))
+        self._next_observe = 0.0
+        return done
+
+    def _serve(self) -> None:
+        for client, request in self._server.requests(time.monotonic()):
+            try:
+                found = self._carry_out(client, request)
+            except Exception as error:
+                found = refusal(error)
+                log(f"refused: {found['error']} {'' if _is_expected(error) else _where(error)}")
+            if found is not None:
+                self._server.answer(client, found, time.monotonic())
+
+    def _carry_out(self, client: Client, request: dict[str, Any]) -> Optional[dict[str, Any]]:
+        """The answer, or None where it comes later."""
+        operation = request.get("op")
+        if operation == "report" and request.get("probe"):
+            called = self._engine.call()
+            self._probes.append(Probe(client, called, time.monotonic() + ANSWER_SECONDS))
+            return None
+        if operation == "report":
+            return answer(self._engine.report())
+        if operation == "secrets":
+            return {"ok": True, "secrets": self._engine.secrets.to_json()}
+        if operation == "apply":
+            replace = request.get("replace_fleet") is True
+            self._engine.take(request.get("bundle"), request.get("secrets"), replace)
+            done = self._converge("apply")
+            return answer(self._engine.report(), done.changes)
+        return {"ok": False, "error": "an operation that this agent does not know"}
+
+    def _answer_probes(self) -> None:
+        now = time.monotonic()
+        for probe in list(self._probes):
+            probe.called = self._engine.unanswered(probe.called)
+            if probe.called and now < probe.deadline:
+                continue
+            self._probes.remove(probe)
+            try:
+                found = answer(self._engine.report())
+            except Exception as error:
+                found = refusal(error)
+            self._server.answer(probe.client, found, now)
+
+
+def run(run_folder: Path = Path(places.RUN), state_folder: Path = Path(places.STATE)) -> int:
+    """The whole life of the process; returns its exit code."""
+    try:
+        private_folder(run_folder)
+        lock = Lock(run_folder / LOCK)
+        if not lock.take():
+            print(f"an agent runs on this host already (process {lock.holder()})", file=sys.stderr)
+            return 1
+    except OSError as error:
+        print(f"{run_folder}: {error.strerror}; the agent needs root", file=sys.stderr)
+        return 1
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # our memory has keys in it
+    server = Server(run_folder / places.SOCKET)  # first: who just started us may ask at once
+    service = Service(_host(), server, Store(state_folder), Notifier(os.environ))
+    wake, signalled = socket.socketpair()
+    signalled.setblocking(False)
+    signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        service.run(wake)
+    finally:
+        service.close()
+        lock.release()
+    log("ended; devices and tunnels go on")
+    return 0
+
+
+def start_tunnel(interface: str) -> subprocess.Popen[bytes]:
+    """A tunnel process of its own session: it outlives the agent, and its messages go where ours go."""
+    return subprocess.Popen(
+        [*places.program(), "tunnel", interface],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+def _host() -> HostLike:
+    from agent.host.host import Host
+
+    return Host(spawn=start_tunnel)
+
+
+def _watch() -> Optional[Watch]:
+    try:
+        return Watch()
+    except OSError as error:
+        log(f"the kernel does not tell of links ({error.strerror}): looking every {LOOK_SECONDS:g} s")
+        return None
+
+
+def _is_expected(error: Exception) -> bool:
+    return not refusal(error)["error"].startswith("the agent failed")
+
+
+def _where(error: Exception) -> str:
+    """The fault and the place, on one line, without values."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    lines = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
+    return f"{type(error).__name__}: {error} ({lines})"

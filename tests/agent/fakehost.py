@@ -1,0 +1,101 @@
+"""A host without a kernel: devices come and go in memory, so that what the agent does can be watched.
+
+`converge` here compares names, MTU and peers only: tests put it in place of agent.converge's where they
+ask in which order the agent does things and not what differs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional, Union
+
+from agent.bundle import Bundle, Interface, Peer
+from agent.converge import AddInterface, RemoveInterface, SetLink, Step
+from agent.host.errors import HostError
+from agent.report import Change, Observed, ObservedInterface, ObservedPeer
+from agent.secret import Secrets
+
+
+def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> tuple[Step, ...]:
+    steps = []
+    seen = {interface.name: interface for interface in observed.interfaces}
+    for wanted in bundle.interfaces:
+        found = seen.pop(wanted.name, None)
+        if found is None:
+            operation = AddInterface(wanted.name, wanted.backend)
+            steps.append(Step(Change("interface", wanted.name, "add"), operation))
+        if found is None or found.mtu != wanted.mtu or _keys(found.peers) != _keys(wanted.peers):
+            change = Change("interface", wanted.name, "change")
+            steps.append(Step(change, SetLink(wanted.name, mtu=wanted.mtu)))
+    return (*steps, *(Step(Change("interface", name, "remove"), RemoveInterface(name)) for name in seen))
+
+
+def _keys(peers: Iterable[Union[Peer, ObservedPeer]]) -> list[str]:
+    return [peer.public_key for peer in peers]
+
+
+@dataclass
+class FakeHost:
+    """`events` is everything that happened, in order; `failing` names interfaces that cannot be changed."""
+
+    devices: dict[str, Interface] = field(default_factory=dict)
+    indexes: dict[str, int] = field(default_factory=dict)
+    peers: dict[str, ObservedPeer] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    failing: set[str] = field(default_factory=set)
+    blind: Optional[str] = None
+    dies_at_once: bool = False
+    bundle: Optional[Bundle] = None
+    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+        if self.blind is not None:
+            raise HostError(self.blind)
+        self.bundle = bundle
+        looked_at = {*names, *(i.name for i in (bundle.interfaces if bundle else ()))}
+        return Observed(
+            tuple(
+                ObservedInterface(
+                    device.name,
+                    "userspace",
+                    True,
+                    device.mtu,
+                    peers=tuple(
+                        self.peers.get(p.public_key, ObservedPeer(p.public_key)) for p in device.peers
+                    ),
+                )
+                for device in self.devices.values()
+                if device.name in looked_at
+            )
+        )
+
+    def execute(self, step: Step, secrets: Secrets) -> None:
+        operation = step.operation
+        assert isinstance(operation, (AddInterface, SetLink, RemoveInterface))
+        name = operation.interface
+        if name in self.failing:
+            self.events.append(f"failed {name}")
+            raise HostError(f"{name}: it cannot be done")
+        self.events.append(f"{step.change.action} {name}")
+        if isinstance(operation, RemoveInterface):
+            self.lose(name)
+            return
+        assert self.bundle is not None
+        self.devices[name] = next(wanted for wanted in self.bundle.interfaces if wanted.name == name)
+        assert self.devices[name].private_key in secrets
+        if isinstance(operation, AddInterface):
+            self.devices[name] = replace(self.devices[name], mtu=576, peers=())
+            self.indexes[name] = next(self._numbers)
+        elif self.dies_at_once:
+            self.lose(name)
+
+    def lose(self, name: str) -> None:
+        """The device goes away, as when its process is killed."""
+        del self.devices[name]
+        del self.indexes[name]
+
+    def look(self, names: Iterable[str]) -> dict[str, Optional[int]]:
+        """In place of agent.watch.indexes."""
+        return {name: self.indexes.get(name) for name in names}
