@@ -5,7 +5,8 @@ Called by `build`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,9 +23,10 @@ from fleet.lab.layout import Door
 from fleet.lab.record import Place, write_private
 
 
-def prepare(place: Place, doors: Iterable[Door]) -> None:
+def prepare(place: Place, doors: Collection[Door]) -> None:
     """The keys, known_hosts and the folders of every host; what is there already stays."""
     place.stage.mkdir(exist_ok=True)
+    _forget_strangers(place, {door.host for door in doors})
     login = _key(place.key_file)
     _replace(place.folder / "key.pub", f"{login}\n")
     lines = []
@@ -37,6 +39,14 @@ def prepare(place: Place, doors: Iterable[Door]) -> None:
             write_private(host / "rc.local", RC_LOCAL, 0o755)
         lines.append(known_hosts_line(door.address, door.port, _key(host / "ssh_host_ed25519_key")))
     _replace(place.known_hosts, "".join(lines))
+
+
+def _forget_strangers(place: Place, hosts: Collection[str]) -> None:
+    """A host that left the inventory is thrown away, with its disk."""
+    if place.host("").is_dir():
+        for folder in place.host("").iterdir():
+            if folder.name not in hosts:
+                shutil.rmtree(folder)
 
 
 def _key(file: Path) -> str:

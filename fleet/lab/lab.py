@@ -9,12 +9,16 @@ import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fleet.errors import FleetError
 from fleet.inventory.model import Inventory
-from fleet.lab import build, processes, tools
+from fleet.lab import processes, tools
 from fleet.lab.layout import Layout, lay_out
 from fleet.lab.record import Place, Record, find, place_of
+
+if TYPE_CHECKING:
+    from fleet.lab.build import Built
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,13 @@ class Lab:
         return self.record.layout
 
 
-def up(inventory: Inventory) -> tuple[Lab, build.Built]:
+def up(inventory: Inventory) -> tuple[Lab, Built]:
     """Makes the lab of an inventory, or what is missing of it.
 
     Raises FleetError, FindingsError where the inventory asks for what a lab cannot be.
     """
+    from fleet.lab.build import build
+
     tools.need_root("up")
     place = place_of(inventory.file, inventory.name)
     taken = tools.taken(f"fl-{place.id}")
@@ -70,7 +76,7 @@ def up(inventory: Inventory) -> tuple[Lab, build.Built]:
                 f"take that down first (fleet lab down {old.inventory}), or give this fleet another name"
             )
         record = Record(1, inventory.name, file, layout)
-        return Lab(place, record), build.build(place, old, record)
+        return Lab(place, record), build(place, old, record)
 
 
 def find_lab(file: Path) -> Lab:
@@ -82,7 +88,7 @@ def find_lab(file: Path) -> Lab:
 
 
 def planned(inventory: Inventory) -> Lab:
-    """The lab that `up` would make. Raises FindingsError where the inventory asks for what a lab cannot be."""
+    """The lab that `up` would make. Raises FindingsError as it does."""
     place = place_of(inventory.file, inventory.name)
     layout = lay_out(inventory, place.id, [], getpass.getuser())
     return Lab(place, Record(1, inventory.name, str(inventory.file.resolve()), layout))
@@ -90,27 +96,33 @@ def planned(inventory: Inventory) -> Lab:
 
 def down(lab: Lab) -> tuple[str, ...]:
     """Takes a lab away; the names of what was running."""
+    from fleet.lab.build import tear_down
+
     tools.need_root("down")
     with lab.place.lock():
-        return build.tear_down(lab.place, lab.layout.id)
+        return tear_down(lab.place, lab.layout.id)
 
 
 def down_without_record(inventory: Inventory) -> tuple[str, ...]:
     """Takes away what bears the mark of an inventory's lab, though its record is lost."""
+    from fleet.lab.build import tear_down
+
     tools.need_root("down")
     place = place_of(inventory.file, inventory.name)
     with place.lock():
-        return build.tear_down(place, place.id)
+        return tear_down(place, place.id)
 
 
-def reboot(lab: Lab, names: Sequence[str]) -> build.Built:
+def reboot(lab: Lab, names: Sequence[str]) -> Built:
     """Reboots nodes, all hosts where none is named: everything in them ends, then they boot again."""
+    from fleet.lab.build import build
+
     tools.need_root("reboot")
     for name in names:
         _known(lab.layout, name)
     chosen = set(names) or {door.host for door in lab.layout.doors}
     with lab.place.lock():
-        return build.build(lab.place, lab.record, lab.record, again=chosen)
+        return build(lab.place, lab.record, lab.record, again=chosen)
 
 
 def pid_of(lab: Lab, name: str) -> int:

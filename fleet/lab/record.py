@@ -94,6 +94,8 @@ class Place:
             return decode(Record, json.loads(file.read_text()))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except PermissionError:
+            raise FleetError(f"{file}: this lab belongs to root: run the same with sudo") from None
         except (OSError, ValueError, CodecError) as error:
             raise FleetError(
                 f"{file}: cannot be read ({error}): delete it, then run fleet lab down"
@@ -122,10 +124,20 @@ def place_of(inventory: Path, name: str) -> Place:
 
 
 def find(inventory: Path) -> tuple[Place, Record] | None:
-    """The lab that was made from this file, by its record alone: it works for a broken inventory too."""
+    """The lab that was made from this file, by its record alone: it works for a broken inventory too.
+
+    Raises FleetError where a record cannot be read, as by somebody who is not root.
+    """
     file = inventory.resolve()
-    for folder in sorted((inventory.parent.resolve() / ".fleet" / "lab").glob("*/lab.json")):
-        place = Place(folder.parent)
+    labs = file.parent / ".fleet" / "lab"
+    try:
+        folders = sorted(labs.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        raise FleetError(f"{labs}: this lab belongs to root: run the same with sudo") from None
+    for folder in folders:
+        place = Place(folder)
         record = place.load()
         if record is not None and record.inventory == str(file):
             return place, record
