@@ -25,10 +25,10 @@ MACHINE = ""  # the node that is this machine's own network namespace
 # Every underlay interface leads to a next hop of its own; both exist on each of the internet's interfaces.
 GATEWAYS = {4: "169.254.0.1", 6: "fe80::1"}
 # A network between router and host must not be one that the fleet itself uses.
-INNER = (
-    ("192.168.1.0/24", "192.168.178.0/24", "172.31.255.0/24", "10.255.254.0/24", "100.127.254.0/24"),
-    ("fd00:c0de:1::/64", "fd00:c0de:2::/64", "fd00:c0de:3::/64"),
-)
+INNER = {
+    4: ("192.168.1.0/24", "192.168.178.0/24", "172.31.255.0/24", "10.255.254.0/24", "100.127.254.0/24"),
+    6: ("fd00:c0de:1::/64", "fd00:c0de:2::/64", "fd00:c0de:3::/64"),
+}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
@@ -125,7 +125,7 @@ def lay_out(inventory: Inventory, lab_id: str, taken: Sequence[Taken], login: st
     if findings:
         raise FindingsError(findings)
     names = tuple(line for underlay in underlays.values() for line in underlay.names)
-    inner = _inner_networks(inventory, [a for u in underlays.values() for a in u.addresses])
+    used = _used(inventory, [a for u in underlays.values() for a in u.addresses])
     nodes, wires, doors = [Node(INTERNET, "internet", "internet", forwards=True)], [], []
     for host in inventory.hosts.values():
         underlay = underlays[host.name]
@@ -133,7 +133,7 @@ def lay_out(inventory: Inventory, lab_id: str, taken: Sequence[Taken], login: st
         outer = str(underlay.addresses[0])
         doors.append(Door(host.name, outer, port, host.nat))
         if host.nat:
-            router, behind, wire = _behind_router(host, underlay, inner)
+            router, behind, wire = _behind_router(host, underlay, used)
             nodes.append(router)
             wires += [behind, wire]
         else:
@@ -214,9 +214,9 @@ def _to_machine(lab_id: str, addresses: Sequence[Address]) -> Wire:
     return Wire(End(MACHINE, f"fl-{lab_id}", tuple(map(_full, sources.values())), routes), inside)
 
 
-def _behind_router(host: Host, underlay: _Underlay, inner: dict[int, Network]) -> tuple[Node, Wire, Wire]:
+def _behind_router(host: Host, underlay: _Underlay, used: Sequence[Network]) -> tuple[Node, Wire, Wire]:
     versions = sorted({address.version for address in underlay.addresses})
-    lan = [inner[version] for version in versions]
+    lan = [_inner_network(version, used) for version in versions]
     forwards = [Forward("tcp", host.connection.port or 22, host.connection.port or 22)]
     if underlay.forwarded_port is not None:
         forwards.append(Forward("udp", underlay.forwarded_port, host.listen_port))
@@ -247,22 +247,28 @@ def _clients(host: Host) -> Iterator[tuple[Node, Wire]]:
         yield client, Wire(near, End(name, "eth0", (_in(subnet, first + 1),), (route,)))
 
 
-def _inner_networks(inventory: Inventory, outer: Iterable[Address]) -> dict[int, Network]:
+def _used(inventory: Inventory, outer: Iterable[Address]) -> list[Network]:
+    """Everything that the fleet itself means by some address."""
     used: list[Network] = [*inventory.pools, *(ip_network(address) for address in outer)]
     for host in inventory.hosts.values():
         used += [n for n in host.subnets if n.prefixlen]
         used += [ip_network(address) for address in host.addresses]
-    chosen: dict[int, Network] = {}
-    for candidates in INNER:
-        networks = [ip_network(text) for text in candidates]
-        free = [n for n in networks if not any(n.version == u.version and n.overlaps(u) for u in used)]
-        if not free:
-            raise FleetError(
-                f"the lab needs a network between routers and hosts behind NAT, but the inventory "
-                f"uses all of {', '.join(candidates)}: leave one of them free"
-            )
-        chosen[free[0].version] = free[0]
-    return chosen
+    return used
+
+
+def _inner_network(version: int, used: Sequence[Network]) -> Network:
+    networks = [ip_network(text) for text in INNER[version]]
+    for network in networks:
+        if not any(_overlap(network, use) for use in used):
+            return network
+    raise FleetError(
+        "the lab needs a network between routers and hosts behind NAT, but the inventory uses "
+        f"{', '.join(INNER[version])}: leave one of them free"
+    )
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def _split(endpoint: str | None) -> tuple[str, int | None]:

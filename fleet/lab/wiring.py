@@ -41,13 +41,4 @@ def _configure(end: End) -> Iterable[str]:
         # duplicate address detection would keep an address unusable for a second
         yield f"addr replace {address} dev {end.interface}{' nodad' if ':' in address else ''}\n"
     for route in end.routes:
-        yield f"route replace {_with_device(route, end.interface)}\n"
-
-
-def _with_device(route: str, interface: str) -> str:
-    destination, *rest = route.split(" ", 1)
-    if not rest:
-        return f"{destination} dev {interface}"
-    gateway = rest[0].removesuffix(" onlink")
-    onlink = " onlink" if gateway != rest[0] else ""
-    return f"{destination} {gateway} dev {interface}{onlink}"
+        yield f"route replace {route} dev {end.interface}\n"
