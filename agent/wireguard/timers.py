@@ -82,7 +82,6 @@ class Timers:
 
     def handshake_completed(self) -> None:
         self.retransmit = NEVER
-        self.attempts = 0
         self.sent_last_minute_handshake = False
 
     def session_derived(self, now: float) -> None:

@@ -73,9 +73,9 @@ def test_load_is_over_a_second_after_the_queue_is_short() -> None:
     network.run(0.05)
     assert other.sent(COOKIE_REPLY)[-1][1].endpoint == one.endpoint
     network.run(0.2)
-    one.device.down(network.now)
-    one.device.up(network.now)
-    one.say(other, b"hello")
+    without_cookie = network.node()
+    network.acquaint(without_cookie, other)
+    without_cookie.say(other, b"hello")
     network.run(0.1)
     assert other.heard() == [b"hello"]
 
@@ -234,3 +234,25 @@ def test_an_ephemeral_of_low_order_is_refused(ephemeral: bytes) -> None:
     signed = CookieJar(other.device.public_key).sign(message, 0.0)
     other.device.receive([(signed, SOURCE, 0)], network.now)
     assert other.device.drops == {"initiation not authentic": 1}
+
+
+def test_a_device_that_went_down_forgets_its_queue() -> None:
+    network = Network()
+    _, other = network.pair()
+    _overload(network, other)
+    other.device.take()
+    other.device.down(network.now)
+    network.run(1)
+    assert other.sent() == []
+    assert other.device.deadline() is None
+
+
+@pytest.mark.parametrize(("start", "size"), [(1, 147), (1, 149), (2, 91), (2, 93), (0x101, 148), (5, 148)])
+def test_a_wrong_length_or_reserved_byte_is_no_message_whatever_its_macs(start: int, size: int) -> None:
+    network = Network()
+    _, other = network.pair()
+    assert other.device.public_key is not None
+    message = start.to_bytes(4, "little") + bytes(size - 36)
+    signed = CookieJar(other.device.public_key).sign(message, 0.0)
+    other.device.receive([(signed, SOURCE, 0)], network.now)
+    assert other.device.drops == {"not a message": 1}

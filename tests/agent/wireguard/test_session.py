@@ -218,6 +218,37 @@ def test_a_source_that_is_not_the_peers_is_refused_both_families() -> None:
     assert other.peer(one).rx_bytes == received
 
 
+def test_a_source_that_is_another_peers_is_refused() -> None:
+    network = Network()
+    one, other = network.connected()
+    third = network.node()
+    network.acquaint(other, third)
+    one.send(packet(third.address, other.address))
+    network.run(0.1)
+    assert other.packets == []
+    assert other.device.drops == {"inner source not allowed": 1}
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_what_was_sent_before_a_renewal_may_arrive_after_it(late: int) -> None:
+    network = Network()
+    pair = network.connected()
+    one, other = pair[late], pair[1 - late]
+    network.run(119)
+    network.weather = lambda datagram: [5.0]
+    one.say(other, b"late")
+    network.run(1.5)
+    network.weather = lambda datagram: [LATENCY]
+    pair[0].say(pair[1], b"renew")
+    network.run(1)
+    pair[0].say(pair[1], b"new")
+    network.run(1)
+    assert sum(1 for node in pair for kind in _kinds(node) if kind == INITIATION) == 1
+    other.heard()
+    network.run(4)
+    assert other.heard() == [b"late"]
+
+
 def test_ipv6_inside() -> None:
     network = Network()
     one, other = network.connected()

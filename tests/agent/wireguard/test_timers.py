@@ -286,3 +286,26 @@ def test_a_lost_confirmation_does_not_strand_what_the_called_side_has_to_say() -
     other.say(one, b"waits")
     network.run(6)
     assert one.heard() == [b"waits"]
+
+
+def test_a_session_that_only_receives_asks_for_its_renewal_once() -> None:
+    network = Network()
+    one, other = network.connected()
+    network.run(160)
+    other.device.set_keepalive(other.peer(one), 1, network.now)
+    network.weather = lambda datagram: [] if datagram.data[0] == INITIATION else [LATENCY]
+    network.run(300)
+    assert len(_times(one, INITIATION)) == 20
+
+
+def test_persistent_keepalives_begin_once_there_is_a_private_key() -> None:
+    network = Network()
+    one, other = network.pair()
+    key = one.device.private_key
+    one.device.set_private_key(None, network.now)
+    one.device.set_keepalive(one.peer(other), 25, network.now)
+    network.run(60)
+    assert one.sent() == []
+    one.device.set_private_key(key, network.now)
+    network.run(25)
+    assert one.peer(other).latest_handshake is not None
