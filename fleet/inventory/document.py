@@ -19,6 +19,7 @@ from fleet.inventory.not_yaml import explain
 MAX_BYTES = 16 * 2**20
 MAX_VALUES = 2_000_000
 """How many values a file may stand for once its aliases are followed."""
+MAX_DEPTH = 100
 
 CORE_TAG = "tag:yaml.org,2002:"
 _MERGE = CORE_TAG + "merge"
@@ -144,8 +145,9 @@ def read_document(file: Path, findings: list[Finding]) -> Document | None:
 
 
 def _too_much(document: Document, root: yaml.Node) -> Finding | None:
-    """Refuses aliases that contain themselves or multiply; without recursion, since nodes may be cyclic."""
+    """Refuses what is too deep, or too much through aliases; without recursion, since nodes may be cyclic."""
     sizes: dict[int, int] = {}
+    heights: dict[int, int] = {}
     open_nodes: set[int] = set()
     stack = [(root, False)]
     while stack:
@@ -154,6 +156,9 @@ def _too_much(document: Document, root: yaml.Node) -> Finding | None:
         if left:
             open_nodes.discard(id(node))
             sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
+            heights[id(node)] = 1 + max((heights[id(child)] for child in children), default=0)
+            if heights[id(node)] > MAX_DEPTH:
+                return document.finding(node, f"goes deeper than {MAX_DEPTH} levels: nest less")
             if sizes[id(node)] > MAX_VALUES:
                 return document.finding(node, f"stands for more than {MAX_VALUES} values: use fewer aliases")
         elif id(node) in open_nodes:

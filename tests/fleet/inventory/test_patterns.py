@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,8 @@ def test_matched_in_the_inventorys_order(pattern: str, hosts: str) -> None:
     ],
 )
 def test_what_matches_nothing_is_an_error(pattern: str, message: str) -> None:
-    with pytest.raises(ValueError, match="") as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         match(pattern, GROUPS, HOSTS)
-    assert str(caught.value).startswith(message)
 
 
 def test_selecting_from_an_inventory(tmp_path: Path) -> None:
@@ -85,5 +85,5 @@ def test_selecting_from_an_inventory(tmp_path: Path) -> None:
     assert select(inventory, None) == ["b", "a", "c"]
     assert select(inventory, "ungrouped") == ["b", "a"]
     assert select(inventory, "g,a") == ["a", "c"]
-    with pytest.raises(FleetError, match="inventory.yml: no host or group matches 'd'"):
+    with pytest.raises(FleetError, match=r"inventory\.yml: no host or group matches 'd'"):
         select(inventory, "d")

@@ -30,9 +30,10 @@ def test_expanded(key: str, names: list[str], port: int | None) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "a b", "web[1]", "web[1:2", "web[ab:cd]", "web[1:3:0]", "web[1:c]", "web[:]", "a/b", "a,b", "!a", "ü",
-     "-a", "a.", "web[1:999999999]", "web[1:999][1:999]", "fe80::1%eth0", "fra1:0", "fra1:99999", "a" * 254],
+    ["", "a b", "ü", "web[1]", "web[1:2", "web[ab:cd]", "web[1:3:0]", "web[1:c]", "web[:]", "a/b", "a,b",
+     "!a", "-a", "a.", "web[1:999999999]", "web[1:999][1:999]", "fe80::1%eth0", "fra1:0", "fra1:99999",
+     "a" * 254],
 )  # fmt: skip
 def test_refused_with_a_sentence(key: str) -> None:
-    with pytest.raises(ValueError, match="host|port"):
+    with pytest.raises(ValueError, match=r"host|port"):
         expand(key)

@@ -1,7 +1,8 @@
-"""Inventories in a folder of a test's own, and what is read from them. Called by the tests of this package."""
+"""Inventories in a folder of a test's own, and what is read from them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from fleet.inventory.model import Host, Inventory
@@ -16,12 +17,12 @@ all:
 """
 
 
-def write(folder: Path, text: str, **beside: str) -> Path:
-    """The inventory file; `beside` are other files, a path with __ for / and .yml for no extension's dot."""
+def write(folder: Path, text: str, beside: Mapping[str, str] | None = None) -> Path:
+    """The inventory file; `beside` are other files, by their paths in the folder."""
     file = folder / "inventory.yml"
     file.write_text(text)
-    for name, content in beside.items():
-        place = folder / name.replace("__", "/")
+    for name, content in (beside or {}).items():
+        place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(content)
     return file
