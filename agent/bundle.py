@@ -15,6 +15,7 @@ import ipaddress
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, Optional
 
 from agent.codec import decode, encode
@@ -22,6 +23,9 @@ from agent.secret import SecretRef
 
 VERSION = 1
 Backend = Literal["auto", "kernel", "userspace"]
+
+_CHECKED = 1 << 17
+"""How many values are remembered as good: in a mesh of a thousand hosts each occurs a thousand times."""
 
 _INTERFACE_NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
 
@@ -142,6 +146,7 @@ def from_json(value: Any) -> Bundle:
     return decode(Bundle, value)
 
 
+@lru_cache(maxsize=_CHECKED)
 def split_endpoint(text: str) -> tuple[str, int]:
     """`host:port` or `[v6]:port` in two. Raises ValueError."""
     host, separator, port = text.rpartition(":")
@@ -165,6 +170,7 @@ def check_interface_name(name: str) -> None:
         raise ValueError(f"interface {name!r}: 1 to 15 letters, digits and _=+.-")
 
 
+@lru_cache(maxsize=_CHECKED)
 def _check_key(text: str) -> None:
     try:
         size = len(base64.b64decode(text, validate=True))
@@ -174,6 +180,7 @@ def _check_key(text: str) -> None:
         raise ValueError("public_key: expected the base64 of 32 bytes")
 
 
+@lru_cache(maxsize=_CHECKED)
 def _check_prefix(text: str) -> None:
     if str(ipaddress.ip_network(text)) != text:
         raise ValueError(f"{text}: expected a canonical prefix")
