@@ -72,7 +72,7 @@ def list_(inventory: File, json: Json = False) -> None:
 def reboot(
     inventory: File,
     hosts: Annotated[
-        list[str] | None, typer.Argument(metavar="[HOST]...", help="Which; all hosts where none is named.")
+        list[str] | None, typer.Argument(metavar="HOST", help="Which; all hosts where none is named.")
     ] = None,
 ) -> None:
     """Reboot hosts: all processes, tunnels and /run are gone, files stay, then they boot. Needs root."""
@@ -91,7 +91,7 @@ def exec_(
     inventory: File,
     host: Annotated[str, typer.Argument(metavar="HOST", help="A host, or HOST/client, HOST/router.")],
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND...]", help="A shell where none is given.")
+        list[str] | None, typer.Argument(metavar="-- COMMAND", help="A shell where none is given.")
     ] = None,
 ) -> None:
     """Run a command inside a host, as root; its exit code is handed back. Needs root."""

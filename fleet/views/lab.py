@@ -22,7 +22,7 @@ def show_up(lab: Lab, built: Built, seconds: float, inventory: Path) -> None:
     others = len(built.made) - made
     console.print(
         f"lab {lab.record.name}: {_count(made, 'host')} made, {len(hosts) - made} already there"
-        f"{f', {others} routers and clients made' if others else ''} ({seconds:.1f} s)"
+        f"{f' (with {others} routers and clients)' if others else ''}, {seconds:.1f} s"
     )
     if built.ended:
         console.print(f"ended, no longer in the inventory: {escape(', '.join(built.ended))}")
