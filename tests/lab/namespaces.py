@@ -48,7 +48,7 @@ class Namespace:
     def start(self, *argv: str, env: Optional[Mapping[str, str]] = None) -> subprocess.Popen[str]:
         """Starts a command whose output, both streams in one, can be read from `stdout`.
 
-        It is killed, if it still runs, when the namespaces end.
+        It is ended, if it still runs, when the namespaces are.
         """
         process = subprocess.Popen(
             ("ip", "netns", "exec", self.name, *argv),
@@ -118,8 +118,13 @@ def _namespace(space: Namespace) -> Iterator[Namespace]:
         yield space
     finally:
         for process in space.processes:
-            process.kill()
-            process.wait(10)
+            process.terminate()
+        for process in space.processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
             if process.stdout is not None:
                 process.stdout.close()
         _ip("netns", "delete", space.name)
