@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ exec {python} -I {root}/releases/{digest} "$@"
 """
 _MAIN = b"import sys\n\nfrom agent.cli import main\n\nsys.exit(main())\n"
 _MIB = 1 << 20
+_PACKING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,17 @@ def plan(facts: Facts, userspace: bool, borrow: bool = False) -> Release | str:
     return Release(_digest(chosen, tuple(borrowed), python.path), python.path, chosen, tuple(borrowed), space)
 
 
-@lru_cache(maxsize=16)
 def archive(release: Release, wheels: tuple[tuple[Wheel, Path], ...]) -> bytes:
-    """The release as a tar.gz; RELEASE comes last and tells that nothing is missing. `wheels` have paths."""
+    """The release as a tar.gz; RELEASE comes last and tells that nothing is missing. `wheels` have paths.
+
+    Packed once, however many threads ask.
+    """
+    with _PACKING:
+        return _pack(release, wheels)
+
+
+@lru_cache(maxsize=16)
+def _pack(release: Release, wheels: tuple[tuple[Wheel, Path], ...]) -> bytes:
     paths = dict(wheels)
     contents = dict(_own_files())
     for wheel in release.wheels:

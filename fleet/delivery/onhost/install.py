@@ -49,7 +49,7 @@ def prepare(root: Path) -> Path:
 def unpack(stream: BinaryIO, digest: str, place: Path) -> None:
     """The files of a tar.gz in the new folder `place`, on disk when it returns; RELEASE comes last."""
     place.mkdir(mode=0o755)
-    folders, files = {place}, []
+    last = ""
     with tarfile.open(fileobj=stream, mode="r|gz") as tar:
         for entry in tar:
             target = place / entry.name
@@ -57,15 +57,13 @@ def unpack(stream: BinaryIO, digest: str, place: Path) -> None:
             if source is None or ".." in target.parts or place not in target.parents:
                 raise InstallError(f"the release is damaged: it has an entry {entry.name!r}")
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            folders.update(parent for parent in target.parents if place in parent.parents)
             with target.open("xb") as file:
                 shutil.copyfileobj(source, file)
                 os.fchmod(file.fileno(), entry.mode & 0o755)
-            files.append(target)
-    if not files or files[-1] != place / "RELEASE" or files[-1].read_text().strip() != digest:
+            last = entry.name
+    if last != "RELEASE" or (place / last).read_text().strip() != digest:
         raise InstallError("the release was cut off on its way: apply again")
-    for path in [*files, *folders]:  # once all is written: the first waits for the disk, the others hardly
-        flush(path)
+    flush(place)
 
 
 def check(release: Path) -> None:
@@ -92,11 +90,13 @@ def clean(root: Path, keep: set[str]) -> None:
             shutil.rmtree(release, ignore_errors=True)
 
 
-def flush(path: Path) -> None:
-    """A file, or the names in a folder, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def flush(folder: Path) -> None:
+    """The file system of `folder` is on disk (syncfs(2)): once is quicker than for hundreds of files."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
     finally:
         os.close(descriptor)
 
@@ -113,7 +113,6 @@ def install(root: Path, digest: str, stream: BinaryIO) -> set[str]:
         if place.exists():
             place.rename(releases / f"{digest}.old.tmp")
         tmp.rename(place)
-        flush(releases)
         switch(root, place)
     except BaseException:
         shutil.rmtree(tmp, ignore_errors=True)

@@ -86,7 +86,9 @@ def test_an_archive_has_everything_at_its_place(tmp_path: Path) -> None:
     )
     release = Release(DIGEST, "/usr/bin/python3", (made,), (), 1)
     packed = archive(release, ((made, path),))
-    assert packed == archive.__wrapped__(release, ((made, path),))
+    assert packed is archive(release, ((made, path),))
+    moved = path.rename(tmp_path / "moved.whl")
+    assert packed == archive(release, ((made, moved),))
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         entries = {entry.name: entry for entry in tar.getmembers()}
         texts = {name: (tar.extractfile(name) or io.BytesIO()).read().decode() for name in entries}
