@@ -1,14 +1,16 @@
 """`fleet`: the entry point, and the exit codes: 0 done, 1 error, 2 a promised difference, 130 interrupted.
 
-Refuses to know what a command does; each module of this package adds one to `app`.
+Refuses to know what a command does; each module of this package is one.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from fleet.cli import apply, init, inventory, lab, status, validate
 from fleet.errors import FleetError
 
 ERROR = 1
@@ -16,11 +18,33 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="fleet",
-    help="Ansible-style provisioning for WireGuard networks.",
+    help="Ansible-style provisioning for WireGuard networks: one inventory in, a working mesh out.",
+    epilog="Begin with: fleet init DIR. Every command explains itself: fleet COMMAND --help.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+for module in (init, validate, inventory, apply, status):
+    name = module.__name__.rpartition(".")[2]
+    app.command(name, epilog=module.EXAMPLE)(module.command)
+app.add_typer(lab.app, name="lab")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"fleet {version('fleet-wireguard')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
