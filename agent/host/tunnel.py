@@ -22,15 +22,17 @@ Spawn = Callable[[str], "subprocess.Popen[bytes]"]
 START_SECONDS = 15.0
 END_SECONDS = 5.0
 _STEP = 0.02
+_LOG = "stands in the agent's log: journalctl -u fleet-agent, or /var/lib/fleet-agent/agent.log"
 _TUN = Path("/dev/net/tun")
 
 
 class Tunnels:
     """The tunnel processes of this host. Those that we started are waited for when they end."""
 
-    def __init__(self, spawn: Spawn, device: UserspaceDevice) -> None:
+    def __init__(self, spawn: Spawn, device: UserspaceDevice, patience: float = START_SECONDS) -> None:
         self._spawn = spawn
         self._device = device
+        self._patience = patience
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, interface: str) -> None:
@@ -54,18 +56,17 @@ class Tunnels:
         except OSError as error:
             raise HostError(f"{interface}: the tunnel process cannot be started: {error}") from error
         self._children[interface] = process
-        self._wait(lambda: self._is_ready(interface) or process.poll() is not None, START_SECONDS)
+        self._wait(lambda: self._is_ready(interface) or process.poll() is not None, self._patience)
         if process.poll() is not None:
             del self._children[interface]
             raise HostError(
-                f"{interface}: the tunnel process ended at once (status {process.returncode}); "
-                "it said why in the agent's log: journalctl -u fleet-agent"
+                f"{interface}: the tunnel process ended at once (status {process.returncode}); why, {_LOG}"
             )
         if not self._is_ready(interface):
             process.terminate()
             raise HostError(
-                f"{interface}: the tunnel process did not answer within {START_SECONDS:g} s and was ended; "
-                "see the agent's log: journalctl -u fleet-agent"
+                f"{interface}: the tunnel process did not answer within {self._patience:g} s and was ended; "
+                f"what it said {_LOG}"
             )
 
     def ended(self, interface: str) -> None:

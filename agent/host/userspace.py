@@ -19,8 +19,8 @@ from agent.bundle import join_endpoint
 from agent.host.device import DeviceEdit, DeviceState, PeerEdit, PeerState, SocketAddress
 
 FOLDER = Path("/var/run/wireguard")
-PATIENCE = 20.0
-"""Seconds for an answer; 10 000 new peers cost a slow machine several."""
+PATIENCE = 10.0
+"""Seconds for an answer; thousands of peers take some."""
 
 _NO_KEY = bytes(32)
 _LONGEST_ANSWER = 256 << 20

@@ -1,0 +1,69 @@
+"""Names within a time limit."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from agent.host import resolve
+from agent.host.device import SocketAddress
+from agent.host.resolve import ResolveError, Resolver
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        ("192.0.2.1:51820", SocketAddress("192.0.2.1", 51820)),
+        ("[2001:db8::1]:51820", SocketAddress("2001:db8::1", 51820)),
+        ("[fe80::1%lo]:5", SocketAddress("fe80::1", 5, socket.if_nametoindex("lo"))),
+    ],
+)
+def test_addresses_need_no_resolver(endpoint: str, address: SocketAddress) -> None:
+    assert Resolver().resolve(endpoint) == address
+
+
+def test_the_first_answer_is_the_one_that_the_host_prefers() -> None:
+    def lookup(host: str, port: int, **_: Any) -> list[Any]:
+        assert host == "oslo.example.net"
+        return [(0, 0, 0, "", ("2001:db8::7", port, 0, 0)), (0, 0, 0, "", ("192.0.2.7", port))]
+
+    assert Resolver(lookup).resolve("oslo.example.net:5") == SocketAddress("2001:db8::7", 5)
+
+
+def test_a_name_that_does_not_exist_says_so() -> None:
+    def lookup(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(ResolveError, match="Name or service not known"):
+        Resolver(lookup).resolve("nosuch.example.net:5")
+
+
+def test_a_label_that_is_too_long_is_an_answer_too() -> None:
+    with pytest.raises(ResolveError):
+        Resolver().resolve("x" * 70 + ".example.net:5")
+
+
+def test_a_resolver_that_hangs_costs_its_limit_and_then_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "SHORT_LIMIT", 0.01)
+    release = threading.Event()
+
+    def lookup(*_: Any, **__: Any) -> Any:
+        release.wait(20)
+        raise OSError
+
+    resolver = Resolver(lookup, limit=0.3)
+    waits = []
+    try:
+        for _ in range(3):
+            start = time.monotonic()
+            with pytest.raises(ResolveError, match="does not answer"):
+                resolver.resolve("oslo.example.net:5")
+            waits.append(time.monotonic() - start)
+    finally:
+        release.set()
+    assert waits[0] >= 0.3
+    assert min(waits[1:]) < 0.3
