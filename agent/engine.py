@@ -55,7 +55,7 @@ class Engine:
     """One host's agent without its surroundings.
 
     `alive` is called between changes, which may take seconds each; once `stopping` says so no further
-    change is begun. `restarts` is shown in reports as it is.
+    change is begun. `restarts` and the sentences of `notes` are shown in reports.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Engine:
         *,
         release: str,
         restarts: dict[str, int],
+        notes: Callable[[], tuple[str, ...]] = lambda: (),
         alive: Callable[[], None] = lambda: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -76,6 +77,7 @@ class Engine:
         self._log = log
         self._release = release
         self._restarts = restarts
+        self._notes = notes
         self._alive = alive
         self._stopping = stopping
         self._contents = Contents()
@@ -162,20 +164,17 @@ class Engine:
             observed=observed,
             pending=pending,
             links=links,
-            problems=stored + self._problems,
+            problems=stored + self._problems + self._notes(),
             restarts=dict(self._restarts),
             time=wall,
         )
 
     def call(self) -> frozenset[PeerKey]:
-        """Calls the peers that there is no session with; returns those whose answers to wait for."""
+        """Calls the peers without a session; returns those whose answers to wait for. Raises HostError."""
         bundle = self._contents.bundle
         if bundle is None:
             return frozenset()
-        try:
-            observed = self._observe()
-        except HostError:
-            return frozenset()  # the report that follows says so
+        observed = self._observe()
         now, wall = self._clocks.monotonic(), self._clocks.wall()
         self._tracks = health.follow_all(self._tracks, observed, now, wall)
         called = probe.send(probe.calls(bundle, observed, wall))
@@ -183,12 +182,11 @@ class Engine:
             self._tracks[key] = health.call(self._tracks[key], now)
         return frozenset(called)
 
-    def unanswered(self, called: Iterable[PeerKey]) -> frozenset[PeerKey]:
-        """Those of `called` that there is no session with still."""
-        try:
-            peers = health.peers_of(self._observe())
-        except HostError:
+    def unanswered(self, called: frozenset[PeerKey]) -> frozenset[PeerKey]:
+        """Those of `called` that there is no session with still. Raises HostError."""
+        if not called:
             return frozenset()
+        peers = health.peers_of(self._observe())
         wall = self._clocks.wall()
         return frozenset(key for key in called if key in peers and not health.is_fresh(peers[key], wall))
 

@@ -15,7 +15,7 @@ LOST = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds before a device that went away is made again: at once, then less eagerly."""
 CALM = 60.0
 """Seconds that a device must have lived for its end to be the first one again."""
-RETRY = (5.0, 10.0, 20.0, 40.0, 60.0)
+RETRY = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Seconds before changes that failed are tried again."""
 
 
@@ -77,6 +77,19 @@ class Keeper:
     def wait(self, name: str, now: float) -> float:
         """Seconds until a lost interface is made again."""
         return max(0.0, self._due.get(name, now) - now)
+
+    def lost(self) -> tuple[str, ...]:
+        """The interfaces that are to be made again."""
+        return tuple(name for name in self._due if name)
+
+    def notes(self, now: float) -> tuple[str, ...]:
+        """A sentence for each interface that went away so often that it has to wait."""
+        return tuple(
+            f"{name}: it goes away again and again; it is made again in {self.wait(name, now):.0f} s, "
+            "the agent's log may say why"
+            for name in self.lost()
+            if self.wait(name, now) > 0
+        )
 
     def heal(self, now: float) -> None:
         """Something differs and this host mends differences by itself."""

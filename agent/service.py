@@ -64,6 +64,7 @@ class Service:
             log,
             release=places.release(),
             restarts=self._keeper.restarts,
+            notes=lambda: self._keeper.notes(time.monotonic()),
             alive=notifier.alive,
             stopping=lambda: self._stop,
         )
@@ -125,10 +126,13 @@ class Service:
             for name in self._keeper.see(now, found, self._engine.tunnels):
                 log(f"{name} is gone; it is made again in {self._keeper.wait(name, now):g} s")
         if now >= self._next_observe:
-            self._next_observe = now + OBSERVE_SECONDS
-            self._observe(now)
+            try:
+                self._observe(now)
+            finally:
+                self._next_observe = time.monotonic() + OBSERVE_SECONDS
         if self._keeper.due(now):
-            self._converge("something is missing")
+            lost = self._keeper.lost()
+            self._converge(f"{' '.join(lost)} was gone" if lost else "again")
 
     def _observe(self, now: float) -> None:
         """Follows the links, and finds what the look-ups cannot."""
@@ -176,15 +180,15 @@ class Service:
     def _answer_probes(self) -> None:
         now = time.monotonic()
         for probe in list(self._probes):
-            probe.called = self._engine.unanswered(probe.called)
-            if probe.called and now < probe.deadline:
-                continue
-            self._probes.remove(probe)
             try:
+                probe.called = self._engine.unanswered(probe.called)
+                if probe.called and now < probe.deadline:
+                    continue
                 found = answer(self._engine.report())
             except Exception as error:
                 found = refusal(error)
-            self._server.answer(probe.client, found, now)
+            self._probes.remove(probe)
+            self._server.answer(probe.client, found, time.monotonic())
 
 
 def run(run_folder: Path = Path(places.RUN), state_folder: Path = Path(places.STATE)) -> int:

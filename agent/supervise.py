@@ -37,6 +37,7 @@ DELAYS = (0.2, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 CALM = 60.0
 MOST_LOG = 1 << 20
 _LOG_SECONDS = 60.0
+_OF_SYSTEMD = "systemd runs the agent on this host: use systemctl start, restart or stop fleet-agent"
 _END_SECONDS = 10.0
 
 
@@ -50,6 +51,8 @@ def start(restart: bool, run: Path = Path(places.RUN), state: Path = Path(places
         private_folder(state)
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}; the agent needs root")
+    if _is_of_systemd(Lock(run / SERVICE_LOCK).holder()):
+        return _fail(_OF_SYSTEMD)
     lock = Lock(run / LOCK)
     if restart:
         _end(lock)
@@ -76,6 +79,8 @@ def start(restart: bool, run: Path = Path(places.RUN), state: Path = Path(places
 
 def stop(run: Path = Path(places.RUN)) -> int:
     """Ends the supervisor and the service; returns an exit code once they have ended."""
+    if _is_of_systemd(Lock(run / SERVICE_LOCK).holder()):
+        return _fail(_OF_SYSTEMD)
     ended = [_end(Lock(run / name)) for name in (LOCK, SERVICE_LOCK)]
     if not any(ended):
         print("no agent was running")
@@ -166,6 +171,14 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _is_of_systemd(process: Optional[int]) -> bool:
+    """Whether the process was started by the unit fleet-agent.service: systemd would start it again."""
+    try:
+        return process is not None and "/fleet-agent.service" in Path(f"/proc/{process}/cgroup").read_text()
+    except OSError:
+        return False
 
 
 def _end(lock: Lock) -> bool:

@@ -234,3 +234,24 @@ def test_the_log_is_bounded_while_it_is_written(tmp_path: Path) -> None:
 def test_no_log_is_no_trouble(tmp_path: Path) -> None:
     supervise.bound_log(tmp_path / "agent.log")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["start", "stop"])
+def test_an_agent_of_systemd_is_left_to_systemd(
+    place: Place, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = Lock(place.run / "service.lock")
+    assert lock.take()
+    read = Path.read_text
+
+    def cgroup(self: Path, *args: str) -> str:
+        return "0::/system.slice/fleet-agent.service\n" if self.name == "cgroup" else read(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", cgroup)
+        code = (
+            supervise.stop(place.run) if command == "stop" else supervise.start(True, place.run, place.state)
+        )
+    lock.release()
+    assert code == 1
+    assert "use systemctl" in capsys.readouterr().err

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nacl.public import PrivateKey
 
 from agent.bundle import to_json
 from tests.lab.agents import AgentHost, agent_pair, linked
@@ -77,7 +79,7 @@ def test_a_killed_agent_leaves_the_link_and_comes_back(pair: Pair) -> None:
     tunnels, services = first.tunnels(), first.services()
     first.kill("agent.cli", "service")
     assert first.pings(second.v4)
-    wait_until(lambda: settled(first), "another agent")
+    wait_until(lambda: settled(first), "another agent", limit=30)
     assert first.services() != services
     assert first.tunnels() == tunnels
     assert first.report().restarts == {}
@@ -86,8 +88,8 @@ def test_a_killed_agent_leaves_the_link_and_comes_back(pair: Pair) -> None:
 def test_a_killed_tunnel_comes_back_and_is_counted(pair: Pair) -> None:
     first, second = pair
     first.kill("tunnel", first.interface)
-    wait_until(lambda: settled(first), "another tunnel")
-    wait_until(lambda: first.pings(second.v4), "the link")
+    wait_until(lambda: settled(first), "another tunnel", limit=30)
+    wait_until(lambda: first.pings(second.v4), "the link", limit=30)
     assert first.report().restarts == {first.interface: 1}
     assert len(first.tunnels()) == 1
 
@@ -97,8 +99,8 @@ def test_everything_killed_at_once_comes_back(pair: Pair) -> None:
     for process in first.processes("agent.cli"):
         os.kill(process, signal.SIGKILL)
     first.start()
-    wait_until(lambda: settled(first), "the agent")
-    wait_until(lambda: first.pings(second.v4), "the link")
+    wait_until(lambda: settled(first), "the agent", limit=30)
+    wait_until(lambda: first.pings(second.v4), "the link", limit=30)
 
 
 def test_a_reboot_brings_the_link_back_without_anybody(pair: Pair) -> None:
@@ -106,8 +108,8 @@ def test_a_reboot_brings_the_link_back_without_anybody(pair: Pair) -> None:
     first.crash()
     assert not first.pings(second.v4)
     first.start()
-    wait_until(lambda: settled(first), "the agent")
-    wait_until(lambda: first.pings(second.v4) and first.pings(second.v6), "the link")
+    wait_until(lambda: settled(first), "the agent", limit=30)
+    wait_until(lambda: first.pings(second.v4) and first.pings(second.v6), "the link", limit=30)
     assert first.report().revision == 1
 
 
@@ -119,7 +121,7 @@ def test_an_agent_started_anew_touches_no_tunnel(pair: Pair) -> None:
     )
     done = first.agent("supervise", "--restart")
     assert done.returncode == 0, done.stderr
-    wait_until(lambda: settled(first), "the agent")
+    wait_until(lambda: settled(first), "the agent", limit=30)
     out, _ = ping.communicate(timeout=30)
     assert " 0% packet loss" in out
     assert first.tunnels() == tunnels
@@ -146,8 +148,8 @@ def test_changes_by_hand_are_told_and_left(pair: Pair) -> None:
 def test_a_deleted_device_is_made_again(pair: Pair) -> None:
     first, second = pair
     first.run("ip", "link", "delete", first.interface)
-    wait_until(lambda: settled(first), "the device")
-    wait_until(lambda: first.pings(second.v4), "the link")
+    wait_until(lambda: settled(first), "the device", limit=30)
+    wait_until(lambda: first.pings(second.v4), "the link", limit=30)
 
 
 def test_leaving_takes_everything_away(pair: Pair) -> None:
@@ -199,3 +201,31 @@ def test_two_supervisors_are_one(pair: Pair) -> None:
     done = host.agent("service")
     assert done.returncode == 1
     assert "an agent runs on this host already" in done.stderr
+
+
+def test_a_name_that_does_not_resolve_keeps_nobody_else_waiting(pair: Pair) -> None:
+    first, second = pair
+    bundle, secrets = linked(first, second, 2)
+    (interface,) = bundle.interfaces
+    stranger = replace(
+        interface.peers[0],
+        name="host3",
+        public_key=base64.b64encode(bytes(PrivateKey.generate().public_key)).decode(),
+        endpoint="nowhere.invalid:51820",
+        allowed_ips=("10.77.0.3/32",),
+    )
+    answer = first.apply(replace(bundle, interfaces=(replace(interface, peers=(stranger,)),)), secrets)
+    (problem,) = answer["report"]["problems"]
+    assert "peer host3: endpoint nowhere.invalid:51820 does not resolve" in problem
+    peers = answer["report"]["observed"]["interfaces"][0]["peers"]
+    assert [peer["public_key"] for peer in peers] == [stranger.public_key]
+
+
+def test_a_tunnel_that_dies_again_and_again_has_to_wait(pair: Pair) -> None:
+    first, _ = pair
+    for _ in range(4):
+        wait_until(lambda: settled(first), "a tunnel", limit=30)
+        first.kill("tunnel", first.interface)
+    wait_until(lambda: "again and again" in "".join(first.report().problems), "the problem", limit=30)
+    assert first.report().restarts == {first.interface: 4}
+    wait_until(lambda: settled(first), "the tunnel", limit=30)
