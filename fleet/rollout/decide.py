@@ -51,6 +51,8 @@ def decide(
         or not bundle.secret_refs() <= set(report.secrets)
         or bool(steps)
     )
+    if report.fleet not in (None, bundle.fleet):
+        changes.append(Change("bundle", "fleet", "change", bundle.fleet, report.fleet))
     if report.revision != bundle.revision:
         action = "add" if report.revision is None else "change"
         changes.append(Change("bundle", "revision", action, bundle.revision, report.revision))

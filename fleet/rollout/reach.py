@@ -46,7 +46,7 @@ def reach(
 ) -> Iterator[dict[str, Reached]]:
     """Connects to every host and gathers its facts, `forks` at a time; closes every connection at the end.
 
-    `timeout` in seconds bounds each step on each host. `probe` asks agents to call idle peers.
+    What comes is in the order of `hosts`. `timeout` in seconds bounds each step on each host. `probe` asks agents to call idle peers.
     """
 
     def one(host: Host) -> Reached:
@@ -62,11 +62,12 @@ def reach(
         finally:
             done(host.name)
 
+    wanted = list(hosts)
     reached: dict[str, Reached] = {}
     try:
-        for result in in_parallel(one, list(hosts), forks):
+        for result in in_parallel(one, wanted, forks):
             reached[result.host.name] = result
-        yield reached
+        yield {host.name: reached[host.name] for host in wanted}
     finally:
         for result in reached.values():
             if result.transport is not None:

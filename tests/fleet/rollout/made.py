@@ -39,11 +39,10 @@ def bundle(host: str = "fra1", revision: int = 3, **interface: Any) -> Bundle:
     return Bundle(1, FLEET, "acme", host, revision, (Interface(**{**values, **interface}),))
 
 
-def observed(wanted: Bundle) -> Observed:
-    """A host that is exactly what `wanted` says."""
-    interface = wanted.interfaces[0]
+def observed(held: Bundle) -> Observed:
+    """A network that is exactly what a bundle says."""
     return Observed(
-        (
+        tuple(
             ObservedInterface(
                 name=interface.name,
                 backend="userspace",
@@ -52,13 +51,23 @@ def observed(wanted: Bundle) -> Observed:
                 private_key=interface.private_key,
                 public_key=interface.public_key,
                 listen_port=interface.listen_port,
+                fwmark=interface.fwmark,
                 addresses=interface.addresses,
                 peers=tuple(
-                    ObservedPeer(peer.public_key, allowed_ips=peer.allowed_ips) for peer in interface.peers
+                    ObservedPeer(
+                        public_key=peer.public_key,
+                        preshared_key=peer.preshared_key,
+                        endpoint=peer.endpoint,
+                        allowed_ips=peer.allowed_ips,
+                        persistent_keepalive=peer.persistent_keepalive,
+                    )
+                    for peer in interface.peers
                 ),
                 routes=interface.routes,
-            ),
+            )
+            for interface in held.interfaces
         ),
+        forwarding=held.forwarding,
     )
 
 

@@ -72,3 +72,9 @@ def test_an_endpoint_that_roamed_is_no_difference() -> None:
 
 def test_a_secret_that_lacks_is_delivered() -> None:
     assert decide(bundle(), None, report(bundle(), secrets=()), RELEASE, RELEASE).deliver
+
+
+def test_another_fleet_is_shown() -> None:
+    stranger = report(bundle(), fleet="e" * 32, digest="0" * 64)
+    work = decide(bundle(), None, stranger, RELEASE, RELEASE)
+    assert ("fleet", "e" * 32) in {(change.item, change.actual) for change in work.changes}
