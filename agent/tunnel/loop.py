@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from agent.tunnel.control import ControlSocket
 from agent.tunnel.link import LinkWatch
+from agent.tunnel.routes import Routes
 from agent.tunnel.tun import DeviceGoneError, Tun
 from agent.tunnel.udp import UdpSockets
 from agent.wireguard.clock import Time
@@ -22,7 +23,10 @@ BATCH = 64
 """Packets, and datagrams of each address family, that one turn takes up."""
 
 LOOK = 0.5
-"""Seconds between looks at what nobody tells us: a deleted control socket, a link in another namespace."""
+"""Seconds between looks at what nobody wakes us for.
+
+A deleted control socket, a link in another namespace, and routes, which may change often.
+"""
 
 
 class Loop:
@@ -37,6 +41,7 @@ class Loop:
         device: Device,
         tun: Tun,
         watch: LinkWatch,
+        routes: Routes,
         sockets: UdpSockets,
         control: ControlSocket,
         clock: Callable[[], Time],
@@ -46,6 +51,7 @@ class Loop:
         self._device = device
         self._tun = tun
         self._watch = watch
+        self._routes = routes
         self._sockets = sockets
         self._control = control
         self._clock = clock
@@ -105,6 +111,8 @@ class Loop:
         """Makes the device what the link is: up or down, and its MTU."""
         self._next_look = now.monotonic + LOOK
         self._sockets.forget_ways()
+        if self._routes.changed():
+            self._forget_sources(now)
         link = self._watch.now()
         self._device.mtu = link.mtu
         if link.up and not self._device.is_up:
@@ -112,6 +120,15 @@ class Loop:
         elif not link.up and self._device.is_up:
             self._device.down(now)
             self._sockets.close()
+
+    def _forget_sources(self, now: Time) -> None:
+        """Leaves the way to a peer to routing where that would not send by the interface it called."""
+        for peer in list(self._device.peers.values()):
+            endpoint = peer.endpoint
+            if endpoint is None or not endpoint.source:
+                continue
+            if self._routes.interface_to(endpoint, self._sockets.fwmark) != endpoint.source_interface:
+                self._device.set_endpoint(peer, endpoint.without_source(), now)
 
     def _up(self, now: Time) -> None:
         """Stays down, and is tried again at the next look, while the port belongs to somebody else."""

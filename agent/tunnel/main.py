@@ -15,11 +15,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 
 from agent.tunnel.control import ControlSocket
 from agent.tunnel.errors import StartError
 from agent.tunnel.link import LinkWatch
 from agent.tunnel.loop import Loop
+from agent.tunnel.routes import Routes
 from agent.tunnel.tun import DEFAULT_MTU, Tun
 from agent.tunnel.uapi import Uapi
 from agent.tunnel.udp import UdpSockets
@@ -58,12 +60,13 @@ def _serve(interface: str, mtu: int, stop: int) -> None:
     with ExitStack() as stack:
         tun = stack.enter_context(closing(Tun(interface, mtu)))
         watch = stack.enter_context(closing(LinkWatch(tun.fd)))
+        routes = stack.enter_context(closing(Routes()))
         sockets = stack.enter_context(closing(UdpSockets()))
         device = Device(os.urandom, mtu)
         uapi = Uapi(device, sockets, clock)
         control = stack.enter_context(closing(ControlSocket(interface, uapi.serve)))
-        loop = Loop(device, tun, watch, sockets, control, clock, stop, say=lambda line: _say(interface, line))
-        loop.run()
+        say = partial(_say, interface)
+        Loop(device, tun, watch, routes, sockets, control, clock, stop, say).run()
 
 
 def _check_name(interface: str) -> None:
