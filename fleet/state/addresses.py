@@ -31,7 +31,7 @@ class Allocator:
 
     def _walk(self, pools: list[Network]) -> Iterator[Address]:
         for pool in pools:
-            subnets = [subnet for subnet in self._subnets if subnet.version == pool.version]
+            subnets = [net for net in self._subnets if net.version == pool.version and net.overlaps(pool)]
             first, last = usable(pool)
             number = first
             while number <= last:

@@ -116,7 +116,7 @@ def _without_repetition(table: Mapping[Prefix, str]) -> dict[Prefix, str]:
 def carve(table: Mapping[Prefix, str], holes: Iterable[Prefix]) -> dict[Prefix, str]:
     """The table without the addresses in `holes`; entries more specific than a hole stay."""
     left = dict(table)
-    for hole in holes:
+    for hole in sorted(holes, key=lambda hole: hole.length):
         prefix = hole
         pieces: list[Prefix] = []
         while True:

@@ -9,7 +9,7 @@ has behind it never goes into its tunnel. Refuses to know keys. Called by `fleet
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -42,12 +42,16 @@ class Tables:
         self._transit = frozenset(graph.transit)
         entries = sorted(p for name in inventory.hosts for p in self._own[name] + self._behind[name])
         self._nested = any(one.covers(other) for one, other in pairwise(entries))
+        self._alone = {name: union(self._own[name] + self._behind[name]) for name in inventory.hosts}
         self._shared: dict[int, dict[Prefix, str]] = {}
+        self._unions: dict[frozenset[str], list[Prefix]] = {}
 
     def of(self, host: str) -> Table:
         """The table of one host."""
         hops = self._paths.first_hops(host)
         default = self._paths.default_hop(host)
+        if default is None and not self._nested and all(name == hop for name, hop in hops.items()):
+            return self._of_neighbours(host, hops.keys())
         if default is None:
             entries = self._aggregated(hops, None)
         else:
@@ -60,6 +64,18 @@ class Tables:
             if prefix.bits in families:
                 allowed[peer].append(prefix)
         return Table(allowed, union(prefix for prefixes in allowed.values() for prefix in prefixes))
+
+    def _of_neighbours(self, host: str, neighbours: Iterable[str]) -> Table:
+        """The same for a host that reaches its neighbours alone, each by itself: a mesh has many."""
+        families = self._families(host)
+        allowed = {
+            name: [prefix for prefix in self._alone[name] if prefix.bits in families] for name in neighbours
+        }
+        members = frozenset([host, *neighbours])
+        if members not in self._unions:
+            self._unions[members] = union(prefix for name in members for prefix in self._alone[name])
+        routes = carve(dict.fromkeys(self._unions[members], ""), self._alone[host])
+        return Table(allowed, sorted(prefix for prefix in routes if prefix.bits in families))
 
     def _aggregated(self, hops: Mapping[str, str], default: str | None) -> dict[Prefix, str]:
         table = {}

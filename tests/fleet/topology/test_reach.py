@@ -24,7 +24,7 @@ def places(net: Net, name: str) -> list[Address]:
 
 
 @given(inventories())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_exactly_the_right_places_reach_each_other(inventory: Inventory) -> None:
     net = net_of(inventory)
     for one, other in permutations(inventory.hosts, 2):
@@ -44,7 +44,7 @@ def test_exactly_the_right_places_reach_each_other(inventory: Inventory) -> None
 
 
 @given(inventories())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_what_nobody_has_ends_nowhere(inventory: Inventory) -> None:
     net = net_of(inventory)
     taken = {place for name in inventory.hosts for place in net.machines[name].addresses}
@@ -61,7 +61,7 @@ def test_what_nobody_has_ends_nowhere(inventory: Inventory) -> None:
 
 
 @given(inventories())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_packets_of_a_host_carry_its_own_address(inventory: Inventory) -> None:
     net = net_of(inventory)
     for one, other in permutations(inventory.hosts, 2):
@@ -74,7 +74,7 @@ def test_packets_of_a_host_carry_its_own_address(inventory: Inventory) -> None:
 
 
 @given(inventories())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_own_subnets_stay_out_of_the_tunnel(inventory: Inventory) -> None:
     net = net_of(inventory)
     for name, host in inventory.hosts.items():
