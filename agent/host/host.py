@@ -34,7 +34,7 @@ from agent.host.forwarding import Forwarding
 from agent.host.kernel import KernelDevice
 from agent.host.keys import KeyNames
 from agent.host.network import LinkState, Network
-from agent.host.reasons import sentence
+from agent.host.reasons import sentence, why
 from agent.host.resolve import ResolveError, Resolver
 from agent.host.tunnel import Spawn, Tunnels
 from agent.host.userspace import UserspaceDevice
@@ -42,6 +42,8 @@ from agent.report import Observed, ObservedInterface, ObservedPeer
 from agent.secret import SecretRef, Secrets
 
 _NO_KEY = bytes(32)
+_GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET})
+"""What a device answers that was removed, or whose process ended, under our eyes."""
 
 
 class Host:
@@ -107,9 +109,9 @@ class Host:
             device = self._device(backend).read(name)
             addresses, routes = self._network.addresses(link.index), self._network.routes(link.index)
         except OSError as error:
-            if error.errno == errno.ENODEV:  # it was removed under our eyes
+            if error.errno in _GONE:
                 return None
-            raise HostError(f"{name}: cannot be observed: {os.strerror(error.errno or 0)}") from error
+            raise HostError(f"{name}: cannot be observed: {why(error.errno or 0)}") from error
         return ObservedInterface(
             name=name,
             backend=backend,

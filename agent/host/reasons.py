@@ -33,6 +33,11 @@ _REMEDIES = {
 _NO_IPV6 = frozenset({errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL})
 
 
+def why(number: int) -> str:
+    """What an errno means here, with the remedy where one is known."""
+    return _REMEDIES.get(number, os.strerror(number))
+
+
 def sentence(operation: Operation, error: OSError) -> str:
     """One line: which interface, what was to be done, why not, what helps."""
     number = error.errno or 0
@@ -54,7 +59,7 @@ def _reason(operation: Operation, number: int) -> str:
     subject = operation.address if isinstance(operation, AddAddress) else subject
     if ":" in subject and number in _NO_IPV6:
         return "IPv6 is switched off on this host: set net.ipv6.conf.all.disable_ipv6=0, then apply again"
-    return _REMEDIES.get(number, os.strerror(number))
+    return why(number)
 
 
 def _task(operation: Operation) -> str:
