@@ -119,7 +119,8 @@ def _backend(backend: str | None) -> str:
 def _notes(report: Report) -> list[str]:
     notes = [f"[yellow]{escape(problem)}[/yellow]" for problem in report.problems]
     if report.pending:
-        notes.append(f"[yellow]{len(report.pending)} differences, apply mends them[/yellow]")
+        count = len(report.pending)
+        notes.append(f"[yellow]{count} difference{'s' * (count > 1)}: apply mends them[/yellow]")
     restarts = sum(report.restarts.values())
     if restarts:
         notes.append(f"tunnel restarted {restarts} x")

@@ -54,3 +54,62 @@ def test_the_unit_leaves_tunnels_alone() -> None:
     assert "KillMode=process\n" in boot.UNIT
     assert "Type=notify\n" in boot.UNIT
     assert "ExecStart=/opt/fleet-agent/current/bin/fleet-agent service\n" in boot.UNIT
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "commands"),
+    [
+        (
+            "systemd",
+            ["/etc/systemd/system/fleet-agent.service"],
+            [
+                f"systemctl {words}"
+                for words in (
+                    "daemon-reload",
+                    "enable --quiet fleet-agent.service",
+                    "restart fleet-agent.service",
+                )
+            ],
+        ),
+        (
+            "openrc",
+            ["/etc/local.d/fleet-agent.start"],
+            ["rc-update --quiet add local default", f"{boot.PROGRAM} supervise --restart"],
+        ),
+        ("cron", ["/etc/cron.d/fleet-agent"], [f"{boot.PROGRAM} supervise --restart"]),
+        ("none", [], [f"{boot.PROGRAM} supervise --restart"]),
+    ],
+)
+def test_what_starts_things_starts_the_agent(
+    kind: str,
+    files: list[str],
+    commands: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    written: list[str] = []
+    ran: list[str] = []
+
+    def write(file: Path, _text: str, _mode: int) -> bool:
+        written.append(str(file))
+        return True
+
+    monkeypatch.setattr(boot, "write", write)
+    monkeypatch.setattr(boot, "_run", lambda *argv: ran.append(" ".join(argv)))
+    monkeypatch.setattr(boot, "answers", lambda: True)
+    boot.main(kind)
+    assert (written, ran) == (files, commands)
+    assert ("reboot" in capsys.readouterr().out) == (kind == "none")
+
+
+def test_an_agent_that_does_not_come_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot, "_run", lambda *_: None)
+    monkeypatch.setattr(boot, "answers", lambda: False)
+    monkeypatch.setattr(boot, "SECONDS", 0.0)
+    with pytest.raises(SystemExit, match=r"no answer within 0 s: look at its log"):
+        boot.main("none")
+
+
+def test_a_command_that_fails_is_quoted() -> None:
+    with pytest.raises(SystemExit, match="sh -c echo one >&2; exit 3: one"):
+        boot._run("/bin/sh", "-c", "echo one >&2; exit 3")
