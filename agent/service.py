@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from agent import places
-from agent.engine import Clocks, Engine, HostLike, answer, refusal
+from agent.engine import Clocks, Converged, Engine, HostLike, answer, refusal
 from agent.files import Lock, private_folder
 from agent.health import PeerKey
 from agent.keeper import Keeper
@@ -36,8 +36,8 @@ LOOK_SECONDS = 1.0
 """How often the interfaces are looked up: microseconds of work."""
 OBSERVE_SECONDS = 30.0
 """How often the host is observed in full: milliseconds of work."""
-ANSWER_SECONDS = 4.0
-"""How long called peers may take: a call is answered in a round trip or not before REKEY_TIMEOUT, 5 s."""
+ANSWER_SECONDS = 6.0
+"""How long called peers may take: a call that was lost is repeated after REKEY_TIMEOUT, at most 5.34 s."""
 _POLL_ANSWERS = 0.2
 
 
@@ -77,7 +77,7 @@ class Service:
     def run(self, wake: socket.socket) -> None:
         """Converges, then serves until `stop`; `wake` becomes readable at a signal."""
         self._engine.load()
-        self._guarded(lambda: self._converge("start"))
+        self._guarded(lambda: self._restore("start"))
         self._notifier.ready()
         log(f"ready, release {places.release()[:12]}")
         poll = select.poll()
@@ -132,7 +132,7 @@ class Service:
                 self._next_observe = time.monotonic() + OBSERVE_SECONDS
         if self._keeper.due(now):
             lost = self._keeper.lost()
-            self._converge(f"{' '.join(lost)} was gone" if lost else "again")
+            self._restore(f"{' '.join(lost)} was gone" if lost else "again")
 
     def _observe(self, now: float) -> None:
         """Follows the links, and finds what the look-ups cannot."""
@@ -141,13 +141,23 @@ class Service:
         if bundle is not None and report.pending and bundle.self_heal:
             self._keeper.heal(now)
 
-    def _converge(self, why: str) -> Any:
+    def _converge(self, why: str) -> Converged:
         done = self._engine.converge(why)
         bundle = self._engine.bundle
         names = [] if bundle is None else [interface.name for interface in bundle.interfaces]
         self._keeper.converged(time.monotonic(), done.complete, indexes(names))
         self._next_observe = 0.0
         return done
+
+    def _restore(self, why: str) -> None:
+        """Converges without being asked to, and calls the peers of what was made anew.
+
+        They hold sessions with the device that is gone, and send into them for 15 s (KEEPALIVE_TIMEOUT +
+        REKEY_TIMEOUT) or more before they would call us.
+        """
+        done = self._converge(why)
+        if any(change.layer == "interface" and change.action == "add" for change in done.changes):
+            self._engine.call()
 
     def _serve(self) -> None:
         for client, request in self._server.requests(time.monotonic()):

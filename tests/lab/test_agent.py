@@ -113,6 +113,16 @@ def test_a_reboot_brings_the_link_back_without_anybody(pair: Pair) -> None:
     assert first.report().revision == 1
 
 
+def test_after_a_reboot_peers_are_called_that_still_use_the_old_session(pair: Pair) -> None:
+    first, second = pair
+    before = second.report().links[0].rx_bytes
+    first.crash()
+    first.start()
+    wait_until(lambda: settled(first), "the agent", limit=30)
+    wait_until(lambda: second.report().links[0].rx_bytes > before, "the call", limit=30)
+    assert first.report().links[0].state == "up"
+
+
 def test_an_agent_started_anew_touches_no_tunnel(pair: Pair) -> None:
     first, second = pair
     tunnels = first.tunnels()
