@@ -31,12 +31,12 @@ class Mesh:
 
     inventory: Path
 
-    def fleet(self, *argv: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def fleet(self, *argv: str, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Runs `fleet ARGV`, its INVENTORY where `argv` says so; whatever the exit code."""
         words = [str(self.inventory) if word == "INVENTORY" else word for word in argv]
         return subprocess.run(
             [FLEET, *words],
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,

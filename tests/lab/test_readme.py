@@ -44,5 +44,5 @@ def test_the_tour(tmp_path: Path) -> None:
 
 def test_the_two_commands_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`?make (\w+)`?", (ROOT / "README.md").read_text()):
+    for target in re.findall(r"(?:^|`)make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
