@@ -37,7 +37,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class HostStatus:
-    """One host as status saw it: `error` where it could not be reached or has no working agent."""
+    """One host as status saw it; `error`, `HOST: SENTENCE`, where it was not reached or no agent answers."""
 
     host: str
     reachable: bool

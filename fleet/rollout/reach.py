@@ -46,7 +46,8 @@ def reach(
 ) -> Iterator[dict[str, Reached]]:
     """Connects to every host and gathers its facts, `forks` at a time; closes every connection at the end.
 
-    What comes is in the order of `hosts`. `timeout` in seconds bounds each step on each host. `probe` asks agents to call idle peers.
+    What comes is in the order of `hosts`. `timeout` in seconds bounds each step on each host. `probe` asks
+    agents to call idle peers.
     """
 
     def one(host: Host) -> Reached:

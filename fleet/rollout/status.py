@@ -20,8 +20,10 @@ def statuses(
 
 
 def _status(reached: Reached) -> HostStatus:
-    facts = reached.facts
+    name, facts = reached.host.name, reached.facts
     if facts is None:
-        return HostStatus(reached.host.name, reached.failure == "failed", None, reached.error)
-    error = None if facts.report else facts.agent_error or "no agent on this host yet: run fleet apply"
-    return HostStatus(reached.host.name, True, facts.report, error)
+        return HostStatus(name, reached.failure == "failed", None, reached.error)
+    if facts.report is None:
+        reason = facts.agent_error or "there is no agent on it yet: run fleet apply"
+        return HostStatus(name, True, None, f"{name}: {reason}")
+    return HostStatus(name, True, facts.report, None)

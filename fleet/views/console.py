@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import cache
 from typing import Any
 
 from rich.console import Console
 
+_WIDE = 250
+
 
 @cache
 def out() -> Console:
-    """Standard output, for results."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output, for results; where it is no terminal, tables are as wide as they need to be."""
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE
+    return Console(highlight=False, soft_wrap=True, width=wide)
 
 
 @cache

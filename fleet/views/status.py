@@ -25,18 +25,20 @@ def show(name: str, hosts: Sequence[HostStatus]) -> None:
     for status in hosts:
         report = status.report
         if report is None:
-            colour = "yellow" if status.reachable else "red"
-            table.add_row(status.host, "-", "-", "-", f"[{colour}]{escape(status.error or '')}[/{colour}]")
+            note = "[yellow]no agent answers[/yellow]" if status.reachable else "[red]unreachable[/red]"
+            table.add_row(escape(status.host), "-", "-", "-", note)
             continue
         up = sum(link.state == "up" for link in report.links)
         table.add_row(
-            status.host,
+            escape(status.host),
             _backend(status.backend),
             str(report.revision or "-"),
             f"{up}/{len(report.links)}",
             "; ".join(_notes(report)),
         )
     console.print(table)
+    for line in _lines(hosts):
+        console.print(f"[yellow]{escape(line)}[/yellow]")
     links = Table(box=None, pad_edge=False)
     for column in ("link", "state", "last handshake", "endpoint"):
         links.add_column(column, overflow="fold")
@@ -103,7 +105,7 @@ def _host_json(status: HostStatus) -> Mapping[str, Any]:
 def _link_row(host: str, link: Link) -> tuple[str, ...]:
     colour = COLOURS[link.state]
     return (
-        f"{host} -> {link.host}",
+        escape(f"{host} -> {link.host}"),
         f"[{colour}]{link.state}[/{colour}]",
         age(link.latest_handshake_seconds),
         escape(link.endpoint or "(calls us)"),
@@ -116,8 +118,19 @@ def _backend(backend: str | None) -> str:
     return "[bold yellow]USERSPACE[/bold yellow]" if backend == "userspace" else backend or "-"
 
 
+def _lines(hosts: Sequence[HostStatus]) -> list[str]:
+    """What is wrong, a line each: a table would fold it."""
+    lines = []
+    for status in hosts:
+        if status.error is not None:
+            lines.append(status.error)
+        if status.report is not None:
+            lines += [f"{status.host}: {problem}" for problem in status.report.problems]
+    return lines
+
+
 def _notes(report: Report) -> list[str]:
-    notes = [f"[yellow]{escape(problem)}[/yellow]" for problem in report.problems]
+    notes = []
     if report.pending:
         count = len(report.pending)
         notes.append(f"[yellow]{count} difference{'s' * (count > 1)}: apply mends them[/yellow]")

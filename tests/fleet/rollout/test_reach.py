@@ -60,7 +60,7 @@ def test_a_status_for_everyone_in_order(hosts: Hosts) -> None:
         "odd: its answers make no sense",
         None,
         "dead: no route",
-        "no agent on this host yet: run fleet apply",
+        "new: there is no agent on it yet: run fleet apply",
     ]
     assert sorted(hosts.closed) == ["fra1", "new", "odd"]
 

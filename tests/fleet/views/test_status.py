@@ -18,11 +18,16 @@ LINKS = (
 
 
 def found() -> list[HostStatus]:
-    up = HostStatus("fra1", True, report(bundle(), links=LINKS, restarts={"wg0": 2}), None)
+    up = HostStatus(
+        "fra1",
+        True,
+        report(bundle(), links=LINKS, restarts={"wg0": 2}, problems=("oslo has no address",)),
+        None,
+    )
     return [
         up,
         HostStatus("nyc1", False, None, "nyc1: no route [bold]"),
-        HostStatus("new", True, None, "no agent"),
+        HostStatus("new", True, None, "new: no agent"),
     ]
 
 
@@ -62,7 +67,11 @@ def test_people_see_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     for text in ("fleet acme", "1/2", "1 m 5 s ago", "2.00 KiB", "never", "(calls us)", "restarted 2 x"):
         assert text in said.out
-    assert "nyc1: no route [bold]" in said.out
+    assert said.out.splitlines()[5:8] == [
+        "fra1: oslo has no address",
+        "nyc1: no route [bold]",
+        "new: no agent",
+    ]
     assert "USERSPACE WIREGUARD on fra1" in said.err
 
 
