@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic.wireguard import (
     WG_CMD_GET_DEVICE,
@@ -33,6 +33,7 @@ MOST_PREFIXES = 1000
 _PEER = 5
 """What a peer takes besides its AllowedIPs, counted in prefixes."""
 
+_ATTEMPTS = 5
 _NO_KEY = bytes(32)
 _MESSAGE: Any = wgmsg
 
@@ -45,8 +46,13 @@ class KernelDevice:
 
     def read(self, interface: str) -> DeviceState:
         """Raises OSError."""
-        message = _message(WG_CMD_GET_DEVICE, interface)
-        return state(self._request(message, NLM_F_REQUEST | NLM_F_DUMP))
+        found: tuple[Any, ...] = ()
+        for _ in range(_ATTEMPTS):  # until nobody changed the device meanwhile
+            message = _message(WG_CMD_GET_DEVICE, interface)
+            found = self._request(message, NLM_F_REQUEST | NLM_F_DUMP)
+            if not any(piece["header"]["flags"] & NLM_F_DUMP_INTR for piece in found):
+                break
+        return state(found)
 
     def write(self, interface: str, edit: DeviceEdit) -> None:
         """Raises OSError; messages before the one that failed have had their effect."""

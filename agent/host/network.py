@@ -10,12 +10,14 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Optional
 
 from pyroute2.iproute.linux import IPRoute
+from pyroute2.netlink import NLM_F_DUMP_INTR
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.bundle import Route
@@ -28,6 +30,8 @@ _MAIN_TABLE = 254
 _UNICAST = 1
 _NODAD = 0x02
 _UP = 0x1
+
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Network:
     def addresses(self, index: int) -> tuple[str, ...]:
         """`a.b.c.d/len` of both families."""
         with _netlink() as ip:
-            return tuple(_address(found) for found in ip.get_addr(index=index))
+            return tuple(_address(found) for found in _dump(lambda: ip.get_addr(index=index)))
 
     def add_address(self, name: str, address: str) -> None:
         """A WireGuard device has no neighbours to ask whether they use the address too."""
@@ -91,23 +95,31 @@ class Network:
     def routes(self, index: int) -> tuple[Route, ...]:
         """Those through the link that are ours."""
         with _netlink() as ip:
-            found = [
-                route
-                for family in (socket.AF_INET, socket.AF_INET6)
-                for route in ip.get_routes(family=int(family), oif=index, table=_MAIN_TABLE)
-            ]
+            found = _ours(ip)
         return tuple(
             Route(_destination(route), route.get_attr("RTA_PREFSRC"))
             for route in found
-            if (route["proto"], route["type"], route.get_attr("RTA_OIF")) == (PROTOCOL, _UNICAST, index)
-            and route.get_attr("RTA_TABLE", _MAIN_TABLE) == _MAIN_TABLE
+            if route.get_attr("RTA_OIF") == index
         )
 
     def set_route(self, name: str, route: Route, instead: bool) -> None:
-        """EEXIST where somebody routes the same destination; with `instead` that route is replaced."""
+        """Replaces a route of ours for this destination. EEXIST where somebody else has one.
+
+        `instead` says that there is one of ours, which need not be found out then.
+        """
         with _netlink() as ip:
-            source = {} if route.source is None else {"prefsrc": route.source}
-            ip.route("replace" if instead else "add", **_route(_index(ip, name), route), **source)
+            wanted = _route(_index(ip, name), route)
+            if route.source is not None:
+                wanted["prefsrc"] = route.source
+            if instead:
+                ip.route("replace", **wanted)
+                return
+            try:
+                ip.route("add", **wanted)
+            except NetlinkError as error:
+                if error.code != errno.EEXIST or route.destination not in map(_destination, _ours(ip)):
+                    raise
+                ip.route("replace", **wanted)
 
     def remove_route(self, name: str, route: Route) -> None:
         """Removes a route of ours if it is there."""
@@ -115,13 +127,13 @@ class Network:
             ip.route("del", **_route(_index(ip, name), route))
 
     def owner(self, destination: str, but: str) -> Optional[str]:
-        """The interface other than `but` that has `destination` as a network of its own, or routes it."""
+        """The interface other than `but` on whose own network `destination` is, by an address that it has."""
         network = ipaddress.ip_network(destination)
         family = int(socket.AF_INET if network.version == 4 else socket.AF_INET6)
         with _netlink() as ip:
             link = _link(ip, but)
             here = None if link is None else link.index
-            for found in ip.get_addr(family=family):
+            for found in _dump(lambda: ip.get_addr(family=family)):
                 if found["index"] != here and ipaddress.ip_interface(_address(found)).network == network:
                     return socket.if_indextoname(found["index"])
         return None
@@ -152,6 +164,31 @@ def _unless(harmless: int) -> Iterator[None]:
     except NetlinkError as error:
         if error.code != harmless:
             raise
+
+
+def _dump(ask: Callable[[], Iterable[Any]]) -> list[Any]:
+    """A dump that what it tells of did not change under; after some attempts, the last one there is."""
+    found: list[Any] = []
+    for _ in range(_ATTEMPTS):
+        found = list(ask())
+        if not any(message["header"]["flags"] & NLM_F_DUMP_INTR for message in found):
+            break
+    return found
+
+
+def _ours(ip: Any) -> list[Any]:
+    """Our routes of both families; what an old kernel does not leave out is left out here."""
+    found = [
+        route
+        for family in (int(socket.AF_INET), int(socket.AF_INET6))
+        for route in _dump(partial(ip.get_routes, family=family, table=_MAIN_TABLE, proto=PROTOCOL))
+    ]
+    return [
+        route
+        for route in found
+        if (route["proto"], route["type"]) == (PROTOCOL, _UNICAST)
+        and route.get_attr("RTA_TABLE", _MAIN_TABLE) == _MAIN_TABLE
+    ]
 
 
 def _link(ip: Any, name: str) -> Optional[LinkState]:

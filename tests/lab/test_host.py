@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
+from pyroute2.iproute.linux import IPRoute
 
 from agent.bundle import Backend, Bundle, Interface, Peer, Route
 from agent.converge import AddInterface, SetRoute, Step, converge
@@ -401,6 +403,42 @@ def test_forwarding_of_both_families_and_back(tmp_path: Path) -> None:
         assert left.space.output("sysctl", "-n", *settings).split() == ["1", "1"]
         left.apply(replace(bundle, forwarding=False))
         assert left.space.output("sysctl", "-n", *settings) == off
+
+
+def test_a_route_of_ours_that_nobody_saw_is_replaced(tmp_path: Path) -> None:
+    with machines("ours", tmp_path) as (left, right):
+        left.apply(wanted(left, right, "ours"))
+        for command in (
+            ("ip", "route", "add", "10.70.0.0/16", "dev", "wire0", "proto", "119"),
+            ("ip", "-6", "route", "add", "fd70::/64", "dev", "wire0", "proto", "119"),
+        ):
+            left.space.run(*command)
+        with inside(left.space):
+            for destination in ("10.70.0.0/16", "fd70::/64"):
+                step = Step(Change("route", "r", "add"), SetRoute(left.interface, Route(destination)))
+                left.host.execute(step, left.secrets)
+        assert {route.destination for route in left.observe().interfaces[0].routes} == {
+            "10.66.0.0/16",
+            "fd66::/64",
+            "10.70.0.0/16",
+            "fd70::/64",
+        }
+        assert "wire0 proto 119" not in left.space.output("ip", "route")
+
+
+def test_an_old_kernel_that_filters_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 4.20 the option for strict checking does not exist."""
+
+    def old(strict_check: bool = False) -> object:
+        if strict_check:
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+        return IPRoute()  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr("agent.host.network.IPRoute", old)
+    with machines("ours", tmp_path) as (left, right):
+        left.apply(wanted(left, right, "ours"))
+        left.space.run("ip", "route", "add", "10.71.0.0/16", "dev", left.interface)
+        assert left.steps(wanted(left, right, "ours")) == ()
 
 
 def test_a_link_that_is_not_there_is_none(tmp_path: Path) -> None:

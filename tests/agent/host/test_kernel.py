@@ -24,7 +24,7 @@ GET, SET = 0, 1
 IFNAME, PRIVATE_KEY, LISTEN_PORT, FWMARK, PEERS = 2, 3, 6, 7, 8
 PEER_KEY, PEER_PSK, PEER_FLAGS, PEER_ENDPOINT, PEER_KEEPALIVE, PEER_IPS = 1, 2, 3, 4, 5, 9
 REMOVE, UPDATE_ONLY = 1, 4
-REQUEST_ACK, REQUEST_DUMP = 0x05, 0x301
+REQUEST_ACK, REQUEST_DUMP, DUMP_INTR = 0x05, 0x301, 0x10
 
 
 class FakeNetlink:
@@ -32,7 +32,8 @@ class FakeNetlink:
 
     prid = FAMILY
 
-    def __init__(self, *answers: Any, fail: Optional[int] = None) -> None:
+    def __init__(self, *answers: Any, fail: Optional[int] = None, interrupted: int = 0) -> None:
+        self.interrupted = interrupted
         self.sent: list[tuple[int, bytes]] = []
         self.closed = 0
         self._answers = answers
@@ -45,6 +46,8 @@ class FakeNetlink:
         self.sent.append((msg_flags, bytes(message.data)))
         if self._fail is not None:
             raise NetlinkError(self._fail)  # type: ignore[no-untyped-call]
+        for answer in self._answers:
+            answer["header"]["flags"] = DUMP_INTR if len(self.sent) <= self.interrupted else 0
         return iter(self._answers)
 
     def close(self) -> None:
@@ -255,6 +258,13 @@ def test_a_dump_is_read_over_several_messages() -> None:
 def test_a_device_without_anything() -> None:
     nothing = ["WGDEVICE_A_PRIVATE_KEY", base64.b64encode(bytes(32))]
     assert state([reply(nothing)]) == DeviceState()
+
+
+@pytest.mark.parametrize(("interrupted", "requests"), [(0, 1), (1, 2), (3, 4), (99, 5)])
+def test_a_dump_that_a_change_interrupted_is_asked_for_again(interrupted: int, requests: int) -> None:
+    netlink = FakeNetlink(reply(["WGDEVICE_A_LISTEN_PORT", 5]), interrupted=interrupted)
+    assert KernelDevice(lambda: netlink).read("wg0") == DeviceState(listen_port=5)
+    assert len(netlink.sent) == requests
 
 
 @pytest.mark.parametrize(
