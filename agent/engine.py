@@ -83,6 +83,7 @@ class Engine:
         self._contents = Contents()
         self._retired = Secrets()
         self._tracks: dict[PeerKey, Track] = {}
+        self._learned: dict[PeerKey, str] = {}
         self._problems: tuple[str, ...] = ()
         self._store_problem: Optional[str] = None
         self.tunnels: frozenset[str] = frozenset()
@@ -115,6 +116,10 @@ class Engine:
         self._store.save(contents)
         self._retired = held.secrets
         self._contents = contents
+        keys = {
+            (interface.name, peer.public_key) for interface in wanted.interfaces for peer in interface.peers
+        }
+        self._learned = {key: endpoint for key, endpoint in self._learned.items() if key in keys}
         self._store_problem = None
         self._log(f"took revision {wanted.revision} of fleet {wanted.fleet_name} for {wanted.host}")
 
@@ -182,6 +187,24 @@ class Engine:
             self._tracks[key] = health.call(self._tracks[key], now)
         return frozenset(called)
 
+    def call_again(self) -> None:
+        """Calls the peers of a device made anew, those too whose endpoint the one before had learned.
+
+        They hold sessions with the device that is gone, and send into them for 15 s (KEEPALIVE_TIMEOUT +
+        REKEY_TIMEOUT) or more before they would call us. Raises HostError.
+        """
+        learned = dict(self._learned)
+        present = health.peers_of(self._observe())
+        bundle = self._contents.bundle
+        for interface in () if bundle is None else bundle.interfaces:
+            for peer in interface.peers:
+                key = (interface.name, peer.public_key)
+                if key in learned and key in present and present[key].endpoint is None:
+                    endpoint = SetPeer(interface.name, peer.name, peer.public_key, endpoint=learned[key])
+                    change = Change("peer", f"{interface.name} peer {peer.name} endpoint", "add")
+                    self._host.execute(Step(change, endpoint), self._contents.secrets)
+        self.call()
+
     def unanswered(self, called: frozenset[PeerKey]) -> frozenset[PeerKey]:
         """Those of `called` that there is no session with still. Raises HostError."""
         if not called:
@@ -196,6 +219,9 @@ class Engine:
         if self._retired:
             secrets = Secrets([*self._retired.items(), *secrets.items()])
         observed = self._host.observe(contents.bundle, secrets, contents.interfaces)
+        for key, peer in health.peers_of(observed).items():
+            if peer.endpoint is not None:
+                self._learned[key] = peer.endpoint
         seen = {interface.name: interface.backend for interface in observed.interfaces}
         alive = frozenset(name for name, backend in seen.items() if backend == "userspace")
         self.tunnels = alive | (self.tunnels - set(seen))

@@ -150,14 +150,10 @@ class Service:
         return done
 
     def _restore(self, why: str) -> None:
-        """Converges without being asked to, and calls the peers of what was made anew.
-
-        They hold sessions with the device that is gone, and send into them for 15 s (KEEPALIVE_TIMEOUT +
-        REKEY_TIMEOUT) or more before they would call us.
-        """
+        """Converges without being asked to, and calls the peers of what was made anew."""
         done = self._converge(why)
         if any(change.layer == "interface" and change.action == "add" for change in done.changes):
-            self._engine.call()
+            self._engine.call_again()
 
     def _serve(self) -> None:
         for client, request in self._server.requests(time.monotonic()):

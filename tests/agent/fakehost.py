@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
 
 from agent.bundle import Bundle, Interface, Peer
-from agent.converge import AddInterface, RemoveInterface, SetLink, Step
+from agent.converge import AddInterface, RemoveInterface, SetLink, SetPeer, Step
 from agent.host.errors import HostError
 from agent.report import Change, Observed, ObservedInterface, ObservedPeer
 from agent.secret import Secrets
@@ -73,7 +73,7 @@ class FakeHost:
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         operation = step.operation
-        assert isinstance(operation, (AddInterface, SetLink, RemoveInterface))
+        assert isinstance(operation, (AddInterface, SetLink, RemoveInterface, SetPeer))
         name = operation.interface
         if name in self.failing:
             self.events.append(f"failed {name}")
@@ -81,6 +81,9 @@ class FakeHost:
         self.events.append(f"{step.change.action} {name}")
         if isinstance(operation, RemoveInterface):
             self.lose(name)
+            return
+        if isinstance(operation, SetPeer):
+            self.peers[operation.public_key] = ObservedPeer(operation.public_key, endpoint=operation.endpoint)
             return
         assert self.bundle is not None
         self.devices[name] = next(wanted for wanted in self.bundle.interfaces if wanted.name == name)

@@ -15,6 +15,7 @@ from agent import report as reports
 from agent.admission import RefusedError
 from agent.bundle import Bundle
 from agent.engine import Clocks, Engine, answer, refusal
+from agent.health import PeerKey
 from agent.host.errors import HostError
 from agent.report import ObservedPeer
 from agent.secret import SecretRef
@@ -256,6 +257,25 @@ def test_a_probe_waits_for_those_it_called(world: World, monkeypatch: pytest.Mon
     assert world.engine.unanswered(called) == {("wg0", key(3))}
     world.now = 4
     assert [link.state for link in world.engine.report().links] == ["up", "down", "up"]
+
+
+def test_a_device_made_anew_knows_where_its_peers_were(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def send(calls: tuple[probe.Call, ...]) -> tuple[PeerKey, ...]:
+        called.extend(call.address for call in calls)
+        return ()
+
+    monkeypatch.setattr(probe, "send", send)
+    world.apply(bundle(1, [interface(peers=(peer(2, endpoint=None), peer(3, endpoint=None)))]))
+    world.host.peers = {key(2): ObservedPeer(key(2), endpoint="198.51.100.7:4444", latest_handshake=WALL)}
+    world.engine.report()
+    world.host.lose("wg0")
+    world.host.peers = {}
+    world.engine.converge("gone")
+    world.engine.call_again()
+    assert world.host.peers[key(2)].endpoint == "198.51.100.7:4444"
+    assert called == ["10.77.0.2"]
 
 
 def test_a_fault_is_an_answer() -> None:

@@ -137,6 +137,20 @@ def test_an_agent_started_anew_touches_no_tunnel(pair: Pair) -> None:
     assert first.tunnels() == tunnels
 
 
+def test_a_tunnel_made_anew_calls_who_could_only_call_us(bare: Pair) -> None:
+    first, second = bare
+    first.start()
+    second.start()
+    first.apply(*linked(first, second, calls=False))
+    second.apply(*linked(second, first))
+    assert second.pings(first.v4)
+    assert [link.state for link in first.report().links] == ["up"]
+    before = second.report().links[0].rx_bytes
+    first.kill("tunnel", first.interface)
+    wait_until(lambda: settled(first), "another tunnel", limit=30)
+    wait_until(lambda: second.report().links[0].rx_bytes > before, "the call", limit=30)
+
+
 def test_stopping_the_agent_leaves_the_link(pair: Pair) -> None:
     first, second = pair
     assert first.agent("supervise", "--stop").returncode == 0
