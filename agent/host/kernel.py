@@ -175,13 +175,18 @@ def _peer_state(attributes: Any) -> PeerState:
     return PeerState(
         public_key=public_key or _NO_KEY,
         preshared_key=_key(attributes.get_attr("WGPEER_A_PRESHARED_KEY")),
-        endpoint=join_endpoint(endpoint["addr"], endpoint["port"]) if endpoint else None,
+        endpoint=_endpoint(endpoint) if endpoint else None,
         allowed_ips=tuple(ip["addr"] for ip in attributes.get_attr("WGPEER_A_ALLOWEDIPS") or ()),
         persistent_keepalive=attributes.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") or 0,
         latest_handshake=seconds or None,
         rx_bytes=attributes.get_attr("WGPEER_A_RX_BYTES") or 0,
         tx_bytes=attributes.get_attr("WGPEER_A_TX_BYTES") or 0,
     )
+
+
+def _endpoint(found: Any) -> str:
+    scope = socket.ntohl(found.get("scope_id") or 0)
+    return join_endpoint(f"{found['addr']}%{scope}" if scope else found["addr"], found["port"])
 
 
 def _key(found: Any) -> Optional[bytes]:

@@ -127,7 +127,7 @@ class Network:
             ip.route("del", **_route(_index(ip, name), route))
 
     def owner(self, destination: str, but: str) -> Optional[str]:
-        """The interface other than `but` on whose own network `destination` is, by an address that it has."""
+        """The interface other than `but` whose own network `destination` is, by one of its addresses."""
         network = ipaddress.ip_network(destination)
         family = int(socket.AF_INET if network.version == 4 else socket.AF_INET6)
         with _netlink() as ip:

@@ -255,6 +255,13 @@ def test_a_dump_is_read_over_several_messages() -> None:
     assert netlink.closed == 1
 
 
+def test_a_link_local_endpoint_says_on_which_link() -> None:
+    address = {"addr": "fe80::7", "port": 5, "flowinfo": 0, "scope_id": socket.htonl(3)}
+    message = reply(["WGDEVICE_A_PEERS", [peer_reply(OTHER, ["WGPEER_A_ENDPOINT", address])]])
+    (peer,) = state([message]).peers
+    assert peer.endpoint == "[fe80::7%3]:5"
+
+
 def test_a_device_without_anything() -> None:
     nothing = ["WGDEVICE_A_PRIVATE_KEY", base64.b64encode(bytes(32))]
     assert state([reply(nothing)]) == DeviceState()

@@ -19,6 +19,7 @@ from agent.host.resolve import ResolveError, Resolver
     [
         ("192.0.2.1:51820", SocketAddress("192.0.2.1", 51820)),
         ("[2001:db8::1]:51820", SocketAddress("2001:db8::1", 51820)),
+        ("[fe80::1%1]:5", SocketAddress("fe80::1", 5, 1)),
         ("[fe80::1%lo]:5", SocketAddress("fe80::1", 5, socket.if_nametoindex("lo"))),
     ],
 )
