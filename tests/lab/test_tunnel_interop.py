@@ -55,19 +55,19 @@ def test_either_side_roams_to_another_address() -> None:
     with wired_pair() as (left, right):
         ours, other = start(left, "ours"), start(right, "wireguard-go")
         introduce(ours, other)
-        assert ping(ours, other.inner4) == 5
+        assert ping(ours, other.inner4) == 3
         ours.ip("address", "delete", f"{left.v4}/24", "dev", "wire0")
         ours.ip("address", "add", "192.0.2.11/24", "dev", "wire0")
-        assert ping(ours, other.inner4) == 5
+        assert ping(ours, other.inner4) == 3
         assert other.show("endpoints").endswith(f"192.0.2.11:{PORT}")
-        assert ping(other, ours.inner4) == 5
+        assert ping(other, ours.inner4) == 3
 
         other.ip("address", "delete", f"{right.v4}/24", "dev", "wire0")
         other.ip("address", "add", "192.0.2.12/24", "dev", "wire0")
         other.set("listen-port", "7777")  # or else it sticks to the address that is gone for 15 s
-        assert ping(other, ours.inner4) == 5
+        assert ping(other, ours.inner4) == 3
         assert ours.show("endpoints").endswith("192.0.2.12:7777")
-        assert ping(ours, other.inner4) == 5
+        assert ping(ours, other.inner4) == 3
 
 
 def test_we_answer_from_the_address_that_was_called() -> None:
@@ -79,7 +79,7 @@ def test_we_answer_from_the_address_that_was_called() -> None:
         for endpoint in (f"192.0.2.101:{PORT}", f"[2001:db8::101]:{PORT}"):
             other.set("peer", ours.public_key, "endpoint", endpoint)
             wait_for_pings(other, ours.inner4)
-            assert ping(other, ours.inner4) == 5
+            assert ping(other, ours.inner4) == 3
             assert other.show("endpoints").endswith(endpoint)
 
 
@@ -87,7 +87,7 @@ def test_killed_and_started_again() -> None:
     with wired_pair() as (left, right):
         ours, other = start(left, "ours"), start(right, "wireguard-go")
         introduce(ours, other)
-        assert ping(ours, other.inner4) == 5
+        assert ping(ours, other.inner4) == 3
         configuration = wg("showconf", ours.interface)
         assert ours.signal(signal.SIGKILL) == -signal.SIGKILL
         assert ours.control.exists()
@@ -96,14 +96,14 @@ def test_killed_and_started_again() -> None:
         again.number = ours.number
         wg("setconf", again.interface, "/dev/stdin", stdin=configuration)
         again.up()
-        assert ping(again, other.inner4) == 5
-        assert ping(other, again.inner4) == 5
+        assert ping(again, other.inner4) == 3
+        assert ping(other, again.inner4) == 3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_rekey_loses_no_ping() -> None:
-    seconds, interval = 132, 0.2
+    count, interval = 660, 0.2
     with wired_pair() as first, wired_pair() as second:
         pings = []
         tunnels = []
@@ -114,13 +114,12 @@ def test_a_rekey_loses_no_ping() -> None:
             assert ping(caller, called.inner4, 1) == 1
             tunnels.append((ours, other, ours.latest_handshake()))
             pings += [
-                here.space.start("ping", "-q", "-i", str(interval), "-w", str(seconds), there.inner4)
+                here.space.start("ping", "-q", "-i", str(interval), "-c", str(count), there.inner4)
                 for here, there in ((ours, other), (other, ours))
             ]
         for process in pings:
-            output, _ = process.communicate(timeout=seconds + 20)
-            assert ", 0% packet loss" in output
-            assert received(output) > 0.9 * seconds / interval
+            output, _ = process.communicate(timeout=count * interval + 30)
+            assert received(output) == count
         for ours, other, before in tunnels:
             assert 118 <= ours.latest_handshake() - before <= 130
             assert abs(ours.latest_handshake() - other.latest_handshake()) <= 1

@@ -31,7 +31,7 @@ def pair(spaces: tuple[Namespace, Namespace]) -> Pair:
     """Ours and wireguard-go, who have spoken."""
     ours, other = start(spaces[0], "ours"), start(spaces[1], "wireguard-go")
     introduce(ours, other)
-    assert ping(ours, other.inner4) == 5
+    assert ping(ours, other.inner4) == 3
     return ours, other
 
 
@@ -76,14 +76,14 @@ def test_a_device_that_is_there_already_is_left_alone(pair: Pair) -> None:
         "a network device of this name exists already"
     )
     assert "a network device of this name exists already" in run(ours.space, "wire0")
-    assert ping(ours, other.inner4) == 5
+    assert ping(ours, other.inner4) == 3
 
 
 def test_the_control_socket_of_a_live_tunnel_is_left_alone(pair: Pair) -> None:
     ours, other = pair
     assert "unix socket in use" in run(other.space, ours.interface)
     assert not exists(other.space, ours.interface)
-    assert ping(ours, other.inner4) == 5
+    assert ping(ours, other.inner4) == 3
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "sixteen-letters-", "a b", "wg%d"])
@@ -154,7 +154,7 @@ def test_the_link_goes_down_and_up(pair: Pair) -> None:
     ours.ip("link", "set", ours.interface, "up")
     ours.ip("address", "replace", f"{ours.inner6}/64", "dev", ours.interface, "nodad")
     wait_for_pings(ours, other.inner4)
-    assert ping(other, ours.inner6) == 5
+    assert ping(other, ours.inner6) == 3
 
 
 def test_padding_follows_the_mtu(pair: Pair) -> None:
@@ -179,7 +179,7 @@ def test_it_works_in_the_namespace_that_it_was_moved_to(pair: Pair) -> None:
         ours.interface, former = "wg0", ours.interface
         ours.up()
         wait_for_pings(ours, other.inner4)
-        assert ping(other, ours.inner4) == 5
+        assert ping(other, ours.inner4) == 3
         ours.ip("link", "set", "wg0", "down")
         ours.interface = former
         wait_until(lambda: ping(other, ours.inner4, 1) == 0, "down there")
@@ -195,8 +195,8 @@ def test_a_host_with_ipv6_disabled(spaces: tuple[Namespace, Namespace]) -> None:
         here.set("peer", there.public_key, "endpoint", f"{there.space.v4}:{PORT}", "allowed-ips", "0.0.0.0/0")
         here.ip("address", "add", f"{here.inner4}/24", "dev", here.interface)
         here.ip("link", "set", here.interface, "up")
-    assert ping(ours, other.inner4) == 5
-    assert ping(other, ours.inner4) == 5
+    assert ping(ours, other.inner4) == 3
+    assert ping(other, ours.inner4) == 3
 
 
 def test_an_address_without_a_peer_is_unreachable_at_once(pair: Pair) -> None:

@@ -111,7 +111,7 @@ def test_three_megabytes_of_peers_hold_up_no_ping(tmp_path: Path) -> None:
     with wired_pair() as (left, right):
         ours, other = start(left, "ours"), start(right, "wireguard-go")
         introduce(ours, other)
-        assert ping(ours, other.inner4) == 5
+        assert ping(ours, other.inner4) == 3
         peers = [
             f"[Peer]\nPublicKey = {public_key}\nAllowedIPs = "
             + ", ".join(f"10.{100 + (number >> 8)}.{number & 255}.{host}/32" for host in range(24))
@@ -119,10 +119,10 @@ def test_three_megabytes_of_peers_hold_up_no_ping(tmp_path: Path) -> None:
         ]
         file = tmp_path / "many.conf"
         file.write_text("\n".join(peers))
-        pings = other.space.start("ping", "-q", "-c", "100", "-i", "0.02", ours.inner4)
+        pings = other.space.start("ping", "-q", "-c", "40", "-i", "0.05", ours.inner4)
         wg("addconf", ours.interface, str(file))
         output, _ = pings.communicate(timeout=30)
-        assert received(output) == 100
+        assert received(output) == 40
         assert len(ours.show("peers").split()) == 4001
         assert len(ours.show("allowed-ips").split()) == 4001 + 2 + 4000 * 24
 
