@@ -57,12 +57,17 @@ class Tun:
             raise _start_error(name, error) from error
         try:
             fcntl.ioctl(self.fd, _TUNSETIFF, _request(name, _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL))
+        except OSError as error:
+            os.close(self.fd)
+            raise _start_error(name, error) from error
+        try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 fcntl.ioctl(sock, _SIOCSIFMTU, _request(name, mtu))
                 fcntl.ioctl(sock, _SIOCSIFTXQLEN, _request(name, QUEUE_LENGTH))
         except OSError as error:
             os.close(self.fd)
-            raise _start_error(name, error) from error
+            reason = os.strerror(error.errno or 0)
+            raise StartError(f"cannot give {name} an MTU of {mtu} bytes: {reason}") from error
         _refuse_link_local_address(name)
 
     def read(self, limit: int) -> list[bytes]:

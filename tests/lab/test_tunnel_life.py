@@ -91,6 +91,15 @@ def test_a_name_that_no_device_may_have(spaces: tuple[Namespace, Namespace], nam
     assert "an interface name has 1 to 15" in run(spaces[0], name)
 
 
+def test_an_mtu_that_no_device_may_have(spaces: tuple[Namespace, Namespace]) -> None:
+    interface = interface_name()
+    start_it = f"import agent.tunnel.main as m, sys; sys.exit(m.run('{interface}', 60))"
+    done = spaces[0].run(sys.executable, "-c", start_it, check=False)
+    assert done.returncode == 1
+    assert f"cannot give {interface} an MTU of 60 bytes: Invalid argument" in done.stderr
+    assert not exists(spaces[0], interface)
+
+
 def test_without_the_right_to_make_devices(spaces: tuple[Namespace, Namespace]) -> None:
     said = run(spaces[0], interface_name(), "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
     assert "only root may make a network device (CAP_NET_ADMIN)" in said
