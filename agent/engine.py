@@ -6,16 +6,17 @@ answered). Refuses to know sockets, processes and when to do what. Called by ser
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol
 
-from agent import health, probe
+from agent import health, learned, probe
 from agent import report as reports
 from agent.admission import RefusedError, admit, read
 from agent.bundle import Bundle
 from agent.codec import encode
-from agent.converge import AddInterface, SetPeer, Step, converge
+from agent.converge import AddInterface, SetDevice, SetPeer, Step, converge
 from agent.health import PeerKey, Track
 from agent.host.errors import HostError
 from agent.report import Change, Observed, Report
@@ -45,10 +46,14 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Converged:
-    """What converging did. `complete`: everything that had to be done worked."""
+    """What converging did. `complete`: everything that had to be done worked.
+
+    `shaken` are the peers to whom our device, or the way to them, is not what it was.
+    """
 
     changes: tuple[Change, ...]
     complete: bool
+    shaken: frozenset[PeerKey] = frozenset()
 
 
 class Engine:
@@ -83,7 +88,7 @@ class Engine:
         self._contents = Contents()
         self._retired = Secrets()
         self._tracks: dict[PeerKey, Track] = {}
-        self._learned: dict[PeerKey, str] = {}
+        self._learned: learned.Endpoints = {}
         self._problems: tuple[str, ...] = ()
         self._store_problem: Optional[str] = None
         self.tunnels: frozenset[str] = frozenset()
@@ -99,6 +104,7 @@ class Engine:
 
     def load(self) -> None:
         """Remembers what was kept; what cannot be read becomes a problem of the report."""
+        self._learned = self._store.load_endpoints()
         try:
             self._contents = self._store.load()
         except StoreError as error:
@@ -116,10 +122,6 @@ class Engine:
         self._store.save(contents)
         self._retired = held.secrets
         self._contents = contents
-        keys = {
-            (interface.name, peer.public_key) for interface in wanted.interfaces for peer in interface.peers
-        }
-        self._learned = {key: endpoint for key, endpoint in self._learned.items() if key in keys}
         self._store_problem = None
         self._log(f"took revision {wanted.revision} of fleet {wanted.fleet_name} for {wanted.host}")
 
@@ -135,14 +137,14 @@ class Engine:
             self._log(f"cannot converge ({why}): {error}")
             return Converged((), False)
         steps = converge(bundle, observed, self._contents.baseline)
-        changes, problems = self._execute(steps, why)
+        done, problems = self._execute(steps, why)
         if problems:
-            changes += self._remove(bundle, why)
+            done += self._remove(bundle, why)
         self._problems = tuple(dict.fromkeys(problems))[:MOST_PROBLEMS]
         complete = not problems and not self._stopping()
         if complete:
             self._finish()
-        return Converged(tuple(changes), complete)
+        return Converged(tuple(step.change for step in done), complete, _shaken(bundle, done))
 
     def report(self) -> Report:
         """The host as it is now. Raises HostError."""
@@ -174,36 +176,26 @@ class Engine:
             time=wall,
         )
 
-    def call(self) -> frozenset[PeerKey]:
-        """Calls the peers without a session; returns those whose answers to wait for. Raises HostError."""
+    def call(self, shaken: Container[PeerKey] = frozenset()) -> frozenset[PeerKey]:
+        """Calls the peers without a session, and those `shaken`; returns the ones to wait for.
+
+        Raises HostError.
+        """
         bundle = self._contents.bundle
         if bundle is None:
             return frozenset()
         observed = self._observe()
+        lacking = learned.lacking(self._learned, bundle, observed)
+        for step in lacking:
+            self._host.execute(step, self._contents.secrets)
+        if lacking:
+            observed = self._observe()
         now, wall = self._clocks.monotonic(), self._clocks.wall()
         self._tracks = health.follow_all(self._tracks, observed, now, wall)
-        called = probe.send(probe.calls(bundle, observed, wall))
+        called = probe.send(probe.calls(bundle, observed, wall, shaken))
         for key in called:
             self._tracks[key] = health.call(self._tracks[key], now)
         return frozenset(called)
-
-    def call_again(self) -> None:
-        """Calls the peers of a device made anew, those too whose endpoint the one before had learned.
-
-        They hold sessions with the device that is gone, and send into them for 15 s (KEEPALIVE_TIMEOUT +
-        REKEY_TIMEOUT) or more before they would call us. Raises HostError.
-        """
-        learned = dict(self._learned)
-        present = health.peers_of(self._observe())
-        bundle = self._contents.bundle
-        for interface in () if bundle is None else bundle.interfaces:
-            for peer in interface.peers:
-                key = (interface.name, peer.public_key)
-                if key in learned and key in present and present[key].endpoint is None:
-                    endpoint = SetPeer(interface.name, peer.name, peer.public_key, endpoint=learned[key])
-                    change = Change("peer", f"{interface.name} peer {peer.name} endpoint", "add")
-                    self._host.execute(Step(change, endpoint), self._contents.secrets)
-        self.call()
 
     def unanswered(self, called: frozenset[PeerKey]) -> frozenset[PeerKey]:
         """Those of `called` that there is no session with still. Raises HostError."""
@@ -219,20 +211,27 @@ class Engine:
         if self._retired:
             secrets = Secrets([*self._retired.items(), *secrets.items()])
         observed = self._host.observe(contents.bundle, secrets, contents.interfaces)
-        for key, peer in health.peers_of(observed).items():
-            if peer.endpoint is not None:
-                self._learned[key] = peer.endpoint
+        self._learn(observed)
         seen = {interface.name: interface.backend for interface in observed.interfaces}
         alive = frozenset(name for name, backend in seen.items() if backend == "userspace")
         self.tunnels = alive | (self.tunnels - set(seen))
         return observed
 
-    def _execute(self, steps: Iterable[Step], why: str) -> tuple[list[Change], list[str]]:
+    def _learn(self, observed: Observed) -> None:
+        """Keeps learned endpoints over a reboot; where that fails, peers are called later and no worse."""
+        bundle = self._contents.bundle
+        found = {} if bundle is None else learned.follow(self._learned, bundle, observed)
+        if found != self._learned:
+            self._learned = found
+            with contextlib.suppress(StoreError):
+                self._store.save_endpoints(found)
+
+    def _execute(self, steps: Iterable[Step], why: str) -> tuple[list[Step], list[str]]:
         """Carries out `steps`; after a failure nothing is removed any more, for it may be all there is.
 
         Of an interface that could not be made nothing else is tried: one sentence says it all.
         """
-        changes: list[Change] = []
+        done: list[Step] = []
         problems: list[str] = []
         unmade: set[str] = set()
         for step in steps:
@@ -249,11 +248,11 @@ class Engine:
                 if isinstance(step.operation, AddInterface):
                     unmade.add(step.operation.interface)
             else:
-                changes.append(step.change)
+                done.append(step)
                 self._log(f"{step.change.action} {step.change.layer} {step.change.item} ({why})")
-        return changes, problems
+        return done, problems
 
-    def _remove(self, bundle: Bundle, why: str) -> list[Change]:
+    def _remove(self, bundle: Bundle, why: str) -> list[Step]:
         """What can be removed although something failed: all, if nothing but endpoints is missing.
 
         A name that does not resolve must not keep peers alive that have left the fleet.
@@ -277,6 +276,19 @@ class Engine:
         except StoreError as error:
             self._log(f"{error} (it is only done again at the next start)")
         self._contents = finished
+
+
+def _shaken(bundle: Bundle, done: Iterable[Step]) -> frozenset[PeerKey]:
+    """The peers of a device that is new, or answers elsewhere or as somebody else; those called elsewhere."""
+    found: set[PeerKey] = set()
+    peers = {interface.name: interface.peers for interface in bundle.interfaces}
+    for operation in (step.operation for step in done):
+        if isinstance(operation, (AddInterface, SetDevice)):
+            name = operation.interface
+            found |= {(name, peer.public_key) for peer in peers.get(name, ())}
+        elif isinstance(operation, SetPeer) and operation.endpoint is not None:
+            found.add((operation.interface, operation.public_key))
+    return frozenset(found)
 
 
 def _is_endpoint(step: Step) -> bool:

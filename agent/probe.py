@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Optional
 
@@ -29,17 +29,24 @@ class Call:
     address: str
 
 
-def calls(bundle: Bundle, observed: Observed, wall: float) -> tuple[Call, ...]:
-    """The peers without a session that we can call: they have an endpoint and an address of their own."""
+def calls(
+    bundle: Bundle, observed: Observed, wall: float, shaken: Container[PeerKey] = frozenset()
+) -> tuple[Call, ...]:
+    """The peers without a session, and those `shaken`, that we can call.
+
+    They have an endpoint and an address of their own.
+    """
     peers = peers_of(observed)
     found = []
     for interface in bundle.interfaces:
         for peer in interface.peers:
-            seen = peers.get((interface.name, peer.public_key))
+            key = (interface.name, peer.public_key)
+            seen = peers.get(key)
             address = _own_address(peer.allowed_ips)
-            if seen is None or seen.endpoint is None or address is None or is_fresh(seen, wall):
+            if seen is None or seen.endpoint is None or address is None:
                 continue
-            found.append(Call((interface.name, peer.public_key), address))
+            if key in shaken or not is_fresh(seen, wall):
+                found.append(Call(key, address))
     return tuple(found)
 
 

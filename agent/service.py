@@ -150,10 +150,12 @@ class Service:
         return done
 
     def _restore(self, why: str) -> None:
-        """Converges without being asked to, and calls the peers of what was made anew."""
-        done = self._converge(why)
-        if any(change.layer == "interface" and change.action == "add" for change in done.changes):
-            self._engine.call_again()
+        """Converges without being asked to, and calls the peers that this may have put out of reach."""
+        self._call(self._converge(why))
+
+    def _call(self, done: Converged) -> None:
+        if done.shaken:
+            self._engine.call(done.shaken)
 
     def _serve(self) -> None:
         for client, request in self._server.requests(time.monotonic()):
@@ -180,6 +182,7 @@ class Service:
             replace = request.get("replace_fleet") is True
             self._engine.take(request.get("bundle"), request.get("secrets"), replace)
             done = self._converge("apply")
+            self._guarded(lambda: self._call(done))
             return answer(self._engine.report(), done.changes)
         return {"ok": False, "error": "an operation that this agent does not know"}
 

@@ -1,8 +1,9 @@
 """What a host should be, kept over reboots: one file, so that it is always wholly old or wholly new.
 
-Job: read and replace STATE/state.json. Holds the bundle with its secrets, the bundle that was last
+Job: read and replace STATE/state.json. It holds the bundle with its secrets, the bundle that was last
 carried out in full (an endpoint that the operator changed differs from it, one that roamed does not),
-and the interfaces that were ever made and may still be there. Refuses to decide which bundle is
+and the interfaces that were ever made and may still be there. Beside it, STATE/endpoints.json holds where
+peers behind NAT were last. Refuses to decide which bundle is
 welcome. Called by engine.
 """
 
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from agent import bundle as bundles
+from agent import learned
 from agent.bundle import Bundle
 from agent.files import private_folder, replace_file
+from agent.learned import Endpoints
 from agent.secret import Secrets
 
 VERSION = 1
@@ -49,11 +52,12 @@ class Contents:
 
 
 class Store:
-    """The file in `folder`; one process at a time uses it."""
+    """The files in `folder`; one process at a time uses them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = folder / "state.json"
+        self._endpoints = folder / "endpoints.json"
 
     def load(self) -> Contents:
         """Nothing kept: empty contents, and no file is made. Raises StoreError where it cannot be read."""
@@ -78,6 +82,22 @@ class Store:
             replace_file(self._file, data)
         except OSError as error:
             raise StoreError(self._complaint(error, len(data))) from None
+
+    def load_endpoints(self) -> Endpoints:
+        """What `save_endpoints` kept; nothing where that cannot be read: it will be learned anew."""
+        try:
+            return learned.from_json(json.loads(self._endpoints.read_bytes()))
+        except (OSError, ValueError, RecursionError):
+            return {}
+
+    def save_endpoints(self, endpoints: Endpoints) -> None:
+        """On disk when it returns. Raises StoreError."""
+        data = json.dumps(learned.to_json(endpoints)).encode()
+        try:
+            private_folder(self._folder)
+            replace_file(self._endpoints, data)
+        except OSError as error:
+            raise StoreError(f"{self._endpoints} cannot be written: {error.strerror}") from None
 
     def _complaint(self, error: OSError, size: int) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

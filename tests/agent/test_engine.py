@@ -14,10 +14,11 @@ from agent import probe
 from agent import report as reports
 from agent.admission import RefusedError
 from agent.bundle import Bundle
+from agent.converge import AddAddress, AddInterface, Operation, SetDevice, SetLink, SetPeer, Step
 from agent.engine import Clocks, Engine, answer, refusal
 from agent.health import PeerKey
 from agent.host.errors import HostError
-from agent.report import ObservedPeer
+from agent.report import Change, ObservedPeer
 from agent.secret import SecretRef
 from agent.store import Contents, Store, StoreError
 from tests.agent import fakehost
@@ -270,12 +271,28 @@ def test_a_device_made_anew_knows_where_its_peers_were(world: World, monkeypatch
     world.apply(bundle(1, [interface(peers=(peer(2, endpoint=None), peer(3, endpoint=None)))]))
     world.host.peers = {key(2): ObservedPeer(key(2), endpoint="198.51.100.7:4444", latest_handshake=WALL)}
     world.engine.report()
+    world.start()
     world.host.lose("wg0")
     world.host.peers = {}
-    world.engine.converge("gone")
-    world.engine.call_again()
+    done = world.engine.converge("start")
+    assert done.shaken == {("wg0", key(2)), ("wg0", key(3))}
+    world.engine.call(done.shaken)
     assert world.host.peers[key(2)].endpoint == "198.51.100.7:4444"
     assert called == ["10.77.0.2"]
+
+
+def test_only_whom_a_change_may_have_put_out_of_reach_is_called() -> None:
+    wanted = bundle(2, [interface(peers=(peer(2), peer(3)))])
+
+    def shaken(*operations: Operation) -> set[str]:
+        steps = [Step(Change("peer", "wg0", "change"), operation) for operation in operations]
+        return {public_key for _, public_key in module._shaken(wanted, steps)}
+
+    assert shaken(SetPeer("wg0", "host3", key(3), endpoint="192.0.2.9:7")) == {key(3)}
+    assert shaken(SetPeer("wg0", "host3", key(3), persistent_keepalive=25)) == set()
+    assert shaken(SetDevice("wg0", listen_port=7)) == {key(2), key(3)}
+    assert shaken(AddInterface("wg0", "auto")) == {key(2), key(3)}
+    assert shaken(SetLink("wg0", mtu=1400), AddAddress("wg0", "10.77.0.1/32")) == set()
 
 
 def test_a_fault_is_an_answer() -> None:

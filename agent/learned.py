@@ -1,0 +1,64 @@
+"""Where peers were last that nobody knows how to call: endpoints that a device learned from their packets.
+
+A device that is made anew has lost them, and peers behind NAT send into sessions that are gone for 15 s
+(KEEPALIVE_TIMEOUT + REKEY_TIMEOUT), without traffic for 2 min, before they call. The way in through their
+NAT is open meanwhile, so we call them. Pure: follow, and say what a device lacks. Called by engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agent.bundle import Bundle, split_endpoint
+from agent.converge import SetPeer, Step
+from agent.health import PeerKey, peers_of
+from agent.report import Change, Observed
+
+Endpoints = dict[PeerKey, str]
+
+
+def follow(learned: Endpoints, bundle: Bundle, observed: Observed) -> Endpoints:
+    """What is known after one more observation, of the peers alone whose endpoint the bundle does not say."""
+    present = peers_of(observed)
+    found = {}
+    for interface in bundle.interfaces:
+        for peer in interface.peers:
+            key = (interface.name, peer.public_key)
+            seen = present[key].endpoint if key in present else None
+            endpoint = seen or learned.get(key)
+            if peer.endpoint is None and endpoint is not None:
+                found[key] = endpoint
+    return found
+
+
+def lacking(learned: Endpoints, bundle: Bundle, observed: Observed) -> tuple[Step, ...]:
+    """The steps that tell a device the endpoints which it does not know."""
+    present = peers_of(observed)
+    steps = []
+    for interface in bundle.interfaces:
+        for peer in interface.peers:
+            key = (interface.name, peer.public_key)
+            if key in learned and key in present and present[key].endpoint is None:
+                operation = SetPeer(interface.name, peer.name, peer.public_key, endpoint=learned[key])
+                change = Change("peer", f"{interface.name} peer {peer.name} endpoint", "add", learned[key])
+                steps.append(Step(change, operation))
+    return tuple(steps)
+
+
+def to_json(learned: Mapping[PeerKey, str]) -> list[list[str]]:
+    """Plain values; `from_json` reads them back."""
+    return [[interface, key, endpoint] for (interface, key), endpoint in sorted(learned.items())]
+
+
+def from_json(value: object) -> Endpoints:
+    """Raises ValueError for what `to_json` does not make."""
+    if not isinstance(value, list):
+        raise ValueError("expected a list")
+    found = {}
+    for entry in value:
+        if not isinstance(entry, list) or len(entry) != 3 or not all(isinstance(x, str) for x in entry):
+            raise ValueError("expected lists of three strings")
+        interface, key, endpoint = entry
+        split_endpoint(endpoint)
+        found[interface, key] = endpoint
+    return found
