@@ -68,7 +68,7 @@ class Tun:
             os.close(self.fd)
             reason = os.strerror(error.errno or 0)
             raise StartError(f"cannot give {name} an MTU of {mtu} bytes: {reason}") from error
-        _refuse_link_local_address(name)
+        _set_up_as_the_kernel_does(name)
 
     def read(self, limit: int) -> list[bytes]:
         """Up to `limit` packets that wait now. Raises DeviceGoneError."""
@@ -115,10 +115,18 @@ def _start_error(name: str, error: OSError) -> StartError:
     return StartError(f"cannot make the network device {name}: {reason}")
 
 
-def _refuse_link_local_address(name: str) -> None:
-    """As the kernel's WireGuard does (device.c, wg_open): nobody can use one, and router solicitations cost.
+def _set_up_as_the_kernel_does(name: str) -> None:
+    """The sysctls of the kernel's WireGuard (drivers/net/wireguard/device.c, wg_open).
 
-    Where /proc/sys may not be written the device works all the same.
+    No link-local address: nobody can use one, and router solicitations cost. No ICMP redirects: a hub
+    sends back out where a packet came in, and the sender has no other way. Redirects are sent where
+    either the device or all devices say so. Where /proc/sys may not be written the device works all
+    the same.
     """
-    with suppress(OSError):
-        Path(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode").write_text("1")
+    for file, value in (
+        (f"ipv6/conf/{name}/addr_gen_mode", "1"),
+        (f"ipv4/conf/{name}/send_redirects", "0"),
+        ("ipv4/conf/all/send_redirects", "0"),
+    ):
+        with suppress(OSError):
+            Path("/proc/sys/net", file).write_text(value)

@@ -239,3 +239,10 @@ print("ready", flush=True)
 data, ancillary, _, _ = sock.recvmsg(2000, 100)
 print(len(data), ancillary[0][2][0], flush=True)
 """
+
+
+def test_a_hub_sends_no_redirects(pair: Pair) -> None:
+    """A packet leaves again where it came in, as between two spokes; the kernel's device tells nobody either."""
+    ours, _ = pair
+    for device in (ours.interface, "all"):
+        assert ours.space.output("sysctl", "-n", f"net.ipv4.conf.{device}.send_redirects") == "0"
