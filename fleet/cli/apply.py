@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from agent.secret import Secrets
     from fleet.desired import Desired
     from fleet.inventory.model import Inventory
-    from fleet.rollout.apply import Prepared
     from fleet.rollout.intend import Mode
+    from fleet.rollout.job import Prepared
     from fleet.rollout.outcome import Outcome
     from fleet.rollout.reach import Reached
 
@@ -128,11 +128,12 @@ def _carry_out(
     keep: Callable[[], None],
 ) -> int:
     """Preview, question, work, recap; `keep` saves the state and is called before the first write."""
-    from fleet.rollout.apply import down_links, prepare
+    from fleet.rollout.apply import down_links
+    from fleet.rollout.job import prepare
     from fleet.rollout.outcome import Outcome
     from fleet.views import apply as view
 
-    prepared = prepare(options.names, reached, desired.bundles, desired.previous)
+    prepared = prepare(options.names, reached, desired.bundles, desired.previous, view.told)
     busy = len(prepared.busy)
     if not options.json:
         works = [job.work for job in prepared.jobs.values()]

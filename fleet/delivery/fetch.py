@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from fleet.delivery.wheels import Wheel
@@ -26,16 +26,23 @@ def cache_folder(environ: Mapping[str, str], home: Path) -> Path:
     return (Path(base) if Path(base).is_absolute() else home / ".cache") / "fleet" / "wheels"
 
 
-def fetch(wheels: Iterable[Wheel], python: tuple[int, int, int], cache: Path) -> dict[Wheel, Path]:
+def fetch(
+    wheels: Iterable[Wheel],
+    python: tuple[int, int, int],
+    cache: Path,
+    told: Callable[[str], None] = lambda _text: None,
+) -> dict[Wheel, Path]:
     """The path of each wheel in `cache`; what is missing is downloaded for a CPython of that version.
 
-    Raises FleetError where pip cannot have a wheel, or has a wrong one.
+    `told` hears of a download, which takes seconds. Raises FleetError where pip cannot have a wheel, or has
+    a wrong one.
     """
     wanted = tuple(wheels)
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         missing = [wheel for wheel in wanted if not _is_right(cache / wheel.file, wheel)]
         if missing:
+            told(f"downloading {_names(missing)} for the hosts")
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as folder:
                 _download(missing, python, Path(folder))
                 for wheel in missing:
@@ -61,7 +68,7 @@ def _download(wheels: list[Wheel], python: tuple[int, int, int], folder: Path) -
     requirements.write_text("".join(lines))
     tags = [tag for wheel in wheels for tag in wheel.tags]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-input", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+    command += ["--retries", "2", "--no-input", "--no-deps", "--only-binary=:all:", "--require-hashes"]
     command += ["--dest", str(folder), "--requirement", str(requirements)]
     command += ["--implementation", "cp", "--python-version", f"{python[0]}.{python[1]}.99"]
     for option, values in (("--platform", {t.platform for t in tags}), ("--abi", {t.abi for t in tags})):
@@ -90,9 +97,12 @@ def _download(wheels: list[Wheel], python: tuple[int, int, int], folder: Path) -
 
 
 def _refusal(wheels: list[Wheel], reason: str) -> FleetError:
-    names = ", ".join(f"{wheel.distribution} {wheel.version}" for wheel in wheels)
     return FleetError(
-        f"this machine cannot download {names} for the hosts ({reason}): give it a package index "
+        f"this machine cannot download {_names(wheels)} for the hosts ({reason}): give it a package index "
         "(pip's own settings count, as PIP_INDEX_URL), or run once where there is one and copy "
         "~/.cache/fleet/wheels"
     )
+
+
+def _names(wheels: list[Wheel]) -> str:
+    return ", ".join(f"{wheel.distribution} {wheel.version}" for wheel in wheels)

@@ -1,130 +1,25 @@
-"""Carries intent to hosts: what each needs, in what release, delivered in parallel, read again.
+"""Carries jobs to hosts: installs, delivers, reads again, many hosts at once.
 
-Job: `prepare` looks at what was reached and says what is to be done; `carry_out` does it. Neither asks
-anybody, prints, or touches the state. A host that fails, fails alone. Called by `fleet.cli.apply`.
+Asks nobody, prints nothing, does not touch the state. A host that fails, fails alone. Called by
+`fleet.cli.apply`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 from agent.bundle import Bundle
 from agent.report import Change, Link, Report
 from agent.secret import Secrets
 from fleet.delivery import agent as agents
-from fleet.delivery.facts import Facts
-from fleet.delivery.fetch import cache_folder, fetch
 from fleet.delivery.install import install
-from fleet.delivery.release import Release, archive, plan
-from fleet.delivery.wheels import Wheel
-from fleet.errors import FleetError
+from fleet.delivery.release import archive
 from fleet.inventory.model import Host
-from fleet.rollout.decide import Work, decide
+from fleet.rollout.job import Job
 from fleet.rollout.outcome import Outcome
 from fleet.rollout.reach import Event, Reached, in_parallel
 from fleet.transport.base import TransportError
-
-_STATE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Job:
-    """One host's work and what it takes; `wheels` are there if the release has to be installed."""
-
-    reached: Reached
-    work: Work
-    bundle: Bundle
-    release: Release
-    wheels: tuple[tuple[Wheel, Path], ...] = ()
-
-    @property
-    def facts(self) -> Facts:
-        """What the host said of itself."""
-        assert self.reached.facts is not None
-        return self.reached.facts
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What is to be done, and the outcome of those for whom nothing can be."""
-
-    jobs: dict[str, Job] = field(default_factory=dict)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-
-    @property
-    def busy(self) -> list[Job]:
-        """The jobs that change something."""
-        return [job for job in self.jobs.values() if not job.work.nothing]
-
-
-def prepare(
-    names: Iterable[str],
-    reached: Mapping[str, Reached],
-    bundles: Mapping[str, Bundle],
-    previous: Mapping[str, Bundle],
-) -> Prepared:
-    """A job or an outcome for each of the `names`; downloads wheels to this machine, writes to no host."""
-    prepared = Prepared()
-    for name in names:
-        found = reached[name]
-        if found.facts is None:
-            prepared.outcomes[name] = Outcome(name, found.failure or "unreachable", error=found.error)
-            continue
-        try:
-            prepared.jobs[name] = _job(found, found.facts, bundles[name], previous.get(name))
-        except TransportError as error:
-            prepared.outcomes[name] = Outcome(name, error.kind, error=str(error), report=found.facts.report)
-    return prepared
-
-
-def _job(reached: Reached, facts: Facts, bundle: Bundle, previous: Bundle | None) -> Job:
-    """Raises TransportError where the host cannot have what it needs."""
-    name = reached.host.name
-    backends = {interface.backend for interface in bundle.interfaces}
-    if "kernel" in backends and not facts.wireguard:
-        reason = (
-            "fleet_backend is kernel, but its kernel has no WireGuard: install a kernel with it (Linux 5.6 "
-            "or newer), or set fleet_backend: auto"
-        )
-        raise TransportError(name, "failed", reason)
-    userspace = "userspace" in backends or ("auto" in backends and not facts.wireguard)
-    release, wheels = _release(name, facts, userspace)
-    work = decide(bundle, previous, facts.report, release.digest, facts.release)
-    _check_space(name, facts, work, release)
-    return Job(reached, work, bundle, release, wheels)
-
-
-def _release(name: str, facts: Facts, userspace: bool) -> tuple[Release, tuple[tuple[Wheel, Path], ...]]:
-    """The host's release and its wheels; where they cannot be had, one with the host's own modules."""
-    release = plan(facts, userspace)
-    if isinstance(release, str):
-        raise TransportError(name, "failed", release)
-    if facts.release == release.digest and facts.report is not None:
-        return release, ()
-    assert facts.python is not None
-    cache = cache_folder(os.environ, Path.home())
-    try:
-        return release, tuple(fetch(release.wheels, facts.python.version, cache).items())
-    except FleetError as error:
-        own = plan(facts, userspace, borrow=True)
-        if isinstance(own, str) or own.wheels:
-            raise TransportError(name, "failed", str(error)) from None
-        return own, ()
-
-
-def _check_space(name: str, facts: Facts, work: Work, release: Release) -> None:
-    wanted = [(facts.free_opt, release.space, "/opt")] if work.install else []
-    wanted += [(facts.free_var, _STATE_BYTES, "/var/lib")] if work.deliver else []
-    for free, needed, where in wanted:
-        if free is not None and free < needed:
-            reason = (
-                f"there is no space in {where}: {free >> 20} MiB are free and {needed >> 20} MiB are needed; "
-                "make room on the host and apply again"
-            )
-            raise TransportError(name, "failed", reason)
 
 
 def carry_out(

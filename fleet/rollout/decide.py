@@ -1,6 +1,6 @@
 """What one host needs, decided from its facts alone. Pure.
 
-Called by `fleet.rollout.apply` for the preview and again for the work itself.
+Called by `fleet.rollout.job`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Refuses to write to hosts that belong to a fleet which this state does not know. Pure.
 
 Lost state, a fresh clone or a restored backup must never lead to new keys for a live fleet. Called by
-`fleet.rollout.apply` before anything is written, here or on a host.
+`fleet.rollout.intend` before anything is written, here or on a host.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Gets to hosts and asks for facts, many at once. Shell: decides nothing.
 
-Called by `fleet.rollout.apply` and `fleet.rollout.status`. A host that cannot be reached is a value,
+Called by `fleet.cli.apply` and `fleet.rollout.status`. A host that cannot be reached is a value,
 not an exception: the others go on.
 """
 

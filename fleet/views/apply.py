@@ -69,6 +69,11 @@ def ask(count: int) -> bool:
     return Confirm.ask(f"Change {count} host{'s' if count > 1 else ''}?", console=out(), default=False)
 
 
+def told(text: str) -> None:
+    """What takes a while before there is anything to show."""
+    err().print(escape(text))
+
+
 def interrupted() -> None:
     """Answers the first Ctrl-C."""
     err().print("\ninterrupted: finishing the hosts that are being written to, beginning no more")

@@ -23,7 +23,7 @@ from agent.secret import Secrets
 from fleet.cli.main import main
 from fleet.delivery.facts import Facts
 from fleet.inventory.model import Host
-from fleet.rollout import apply, reach
+from fleet.rollout import apply, job, reach
 from fleet.transport.base import Completed, TransportError
 from tests.fleet.delivery.made import facts
 from tests.fleet.rollout.made import observed
@@ -176,6 +176,6 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(reach, "open_transport", open_transport)
     monkeypatch.setattr(reach, "gather", gather)
-    monkeypatch.setattr(apply, "fetch", lambda wheels, *_: {wheel: Path(wheel.file) for wheel in wheels})
+    monkeypatch.setattr(job, "fetch", lambda wheels, *_: {wheel: Path(wheel.file) for wheel in wheels})
     monkeypatch.setattr(apply, "archive", lambda *_: b"archive")
     return made

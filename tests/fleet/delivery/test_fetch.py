@@ -33,12 +33,15 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_wheel_is_downloaded_once(index: Path, tmp_path: Path) -> None:
     wanted, source = wheel(index, FILE, METADATA)
     cache = tmp_path / "cache"
-    found = fetch([wanted], (3, 9, 2), cache)
+    told: list[str] = []
+    found = fetch([wanted], (3, 9, 2), cache, told.append)
+    assert told == ["downloading fleetexample 1.0 for the hosts"]
     assert found == {wanted: cache / FILE}
     assert (cache / FILE).read_bytes() == source.read_bytes()
     assert cache.stat().st_mode & 0o777 == 0o700
     source.unlink()
-    assert fetch([wanted], (3, 9, 2), cache) == found
+    assert fetch([wanted], (3, 9, 2), cache, told.append) == found
+    assert len(told) == 1
     assert [path.name for path in cache.iterdir()] == [FILE]
 
 

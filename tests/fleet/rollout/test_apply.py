@@ -14,8 +14,9 @@ from agent.secret import Secrets
 from fleet.delivery.release import Release, plan
 from fleet.delivery.wheels import Wheel
 from fleet.errors import FleetError
-from fleet.rollout import apply
-from fleet.rollout.apply import Prepared, carry_out, down_links, prepare, read_again, waiting
+from fleet.rollout import apply, job
+from fleet.rollout.apply import carry_out, down_links, read_again, waiting
+from fleet.rollout.job import Prepared, prepare
 from fleet.rollout.outcome import Outcome
 from fleet.rollout.reach import Reached
 from fleet.transport.base import Completed, TransportError
@@ -55,7 +56,7 @@ class Agent:
 @pytest.fixture(autouse=True)
 def wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wheels are had and packed without a package index."""
-    monkeypatch.setattr(apply, "fetch", lambda wheels, *_: {wheel: Path(wheel.file) for wheel in wheels})
+    monkeypatch.setattr(job, "fetch", lambda wheels, *_: {wheel: Path(wheel.file) for wheel in wheels})
     monkeypatch.setattr(apply, "archive", lambda *_: b"archive")
 
 
@@ -93,9 +94,9 @@ def carry(found: Reached, stop: bool = False) -> Outcome:
 
 def test_a_host_that_is_as_it_should_be_is_left_alone() -> None:
     said = report(bundle(), release=digest())
-    job = prepared(reached(release=digest(), report=said)).jobs["fra1"]
-    assert job.work.nothing
-    assert job.wheels == ()
+    idle = prepared(reached(release=digest(), report=said)).jobs["fra1"]
+    assert idle.work.nothing
+    assert idle.wheels == ()
 
 
 def test_a_host_that_was_not_reached_keeps_its_reason() -> None:
@@ -129,16 +130,26 @@ def test_the_kernel_device_needs_less() -> None:
 
 
 def test_without_wheels_the_hosts_own_modules_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[object] = []
+
     def offline(wheels: tuple[Wheel, ...], *_: object) -> dict[Wheel, Path]:
+        tries.append(wheels)
         raise FleetError("this machine cannot download")
 
-    monkeypatch.setattr(apply, "fetch", offline)
+    monkeypatch.setattr(job, "fetch", offline)
     assert "this machine cannot download" in error(reached())
+    everyone = {name: reached() for name in ("fra1", "sgp1")}
+    tries.clear()
+    found = prepare(everyone, everyone, {name: bundle(name) for name in everyone}, {})
+    assert [outcome.result for outcome in found.outcomes.values()] == ["failed", "failed"]
+    assert len(tries) == 1
     own = python(modules=frozenset({"pyroute2", "nacl", "cryptography"}))
-    job = prepared(reached(python=own)).jobs["fra1"]
-    assert set(job.release.borrowed) == {"pyroute2", "nacl", "cryptography"}
-    said = report(bundle(), release=job.release.digest)
-    assert prepared(reached(python=own, release=job.release.digest, report=said)).jobs["fra1"].work.nothing
+    borrowing = prepared(reached(python=own)).jobs["fra1"]
+    assert set(borrowing.release.borrowed) == {"pyroute2", "nacl", "cryptography"}
+    said = report(bundle(), release=borrowing.release.digest)
+    assert (
+        prepared(reached(python=own, release=borrowing.release.digest, report=said)).jobs["fra1"].work.nothing
+    )
 
 
 def test_a_new_host_gets_the_agent_and_its_bundle() -> None:
