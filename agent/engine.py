@@ -7,7 +7,7 @@ answered). Refuses to know sockets, processes and when to do what. Called by ser
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol
 
@@ -48,12 +48,12 @@ class Clocks:
 class Converged:
     """What converging did. `complete`: everything that had to be done worked.
 
-    `shaken` are the peers to whom our device, or the way to them, is not what it was.
+    `shaken`: to some peers our device, or the way to them, is not what it was.
     """
 
     changes: tuple[Change, ...]
     complete: bool
-    shaken: frozenset[PeerKey] = frozenset()
+    shaken: bool = False
 
 
 class Engine:
@@ -89,6 +89,8 @@ class Engine:
         self._retired = Secrets()
         self._tracks: dict[PeerKey, Track] = {}
         self._learned: learned.Endpoints = {}
+        self._shaken: dict[PeerKey, int] = {}
+        """Peers not heard since a change that concerns them, and what they had sent us before, in bytes."""
         self._problems: tuple[str, ...] = ()
         self._store_problem: Optional[str] = None
         self.tunnels: frozenset[str] = frozenset()
@@ -144,7 +146,10 @@ class Engine:
         complete = not problems and not self._stopping()
         if complete:
             self._finish()
-        return Converged(tuple(step.change for step in done), complete, _shaken(bundle, done))
+        shaken = _shaken(bundle, done)
+        before = health.peers_of(observed)
+        self._shaken.update({key: before[key].rx_bytes if key in before else 0 for key in shaken})
+        return Converged(tuple(step.change for step in done), complete, bool(shaken))
 
     def report(self) -> Report:
         """The host as it is now. Raises HostError."""
@@ -176,10 +181,10 @@ class Engine:
             time=wall,
         )
 
-    def call(self, shaken: Container[PeerKey] = frozenset()) -> frozenset[PeerKey]:
-        """Calls the peers without a session, and those `shaken`; returns the ones to wait for.
+    def call(self) -> frozenset[PeerKey]:
+        """Calls the peers without a session, and those not heard since a change that concerns them.
 
-        Raises HostError.
+        Returns the ones to wait for. Raises HostError.
         """
         bundle = self._contents.bundle
         if bundle is None:
@@ -192,18 +197,22 @@ class Engine:
             observed = self._observe()
         now, wall = self._clocks.monotonic(), self._clocks.wall()
         self._tracks = health.follow_all(self._tracks, observed, now, wall)
-        called = probe.send(probe.calls(bundle, observed, wall, shaken))
+        called = probe.send(probe.calls(bundle, observed, wall, self._shaken))
         for key in called:
             self._tracks[key] = health.call(self._tracks[key], now)
         return frozenset(called)
 
     def unanswered(self, called: frozenset[PeerKey]) -> frozenset[PeerKey]:
-        """Those of `called` that there is no session with still. Raises HostError."""
+        """Those of `called` that there is no session with still, or no word from. Raises HostError."""
         if not called:
             return frozenset()
         peers = health.peers_of(self._observe())
         wall = self._clocks.wall()
-        return frozenset(key for key in called if key in peers and not health.is_fresh(peers[key], wall))
+        return frozenset(
+            key
+            for key in called
+            if key in peers and (key in self._shaken or not health.is_fresh(peers[key], wall))
+        )
 
     def _observe(self) -> Observed:
         contents = self._contents
@@ -212,6 +221,10 @@ class Engine:
             secrets = Secrets([*self._retired.items(), *secrets.items()])
         observed = self._host.observe(contents.bundle, secrets, contents.interfaces)
         self._learn(observed)
+        peers = health.peers_of(observed)
+        self._shaken = {
+            key: heard for key, heard in self._shaken.items() if key in peers and peers[key].rx_bytes == heard
+        }
         seen = {interface.name: interface.backend for interface in observed.interfaces}
         alive = frozenset(name for name, backend in seen.items() if backend == "userspace")
         self.tunnels = alive | (self.tunnels - set(seen))

@@ -155,7 +155,7 @@ class Service:
 
     def _call(self, done: Converged) -> None:
         if done.shaken:
-            self._engine.call(done.shaken)
+            self._engine.call()
 
     def _serve(self) -> None:
         for client, request in self._server.requests(time.monotonic()):

@@ -242,7 +242,7 @@ print(len(data), ancillary[0][2][0], flush=True)
 
 
 def test_a_hub_sends_no_redirects(pair: Pair) -> None:
-    """A packet leaves again where it came in, as between two spokes; the kernel's device tells nobody either."""
+    """A packet from spoke to spoke leaves where it came in; the kernel's device tells nobody either."""
     ours, _ = pair
     for device in (ours.interface, "all"):
         assert ours.space.output("sysctl", "-n", f"net.ipv4.conf.{device}.send_redirects") == "0"
