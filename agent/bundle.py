@@ -34,9 +34,9 @@ _INTERFACE_NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
 class Peer:
     """One WireGuard peer of an interface.
 
-    `name` is the peer's host name; `endpoint` is `host:port` or `[v6]:port`, a name being resolved by
-    the agent, None where the peer has to call first; `allowed_ips` are canonical prefixes;
-    `persistent_keepalive` is in seconds, 0 for off.
+    `name` is the peer's host name, `addresses` are its own in the overlay; `endpoint` is `host:port` or
+    `[v6]:port`, a name being resolved by the agent, None where the peer has to call first; `allowed_ips`
+    are canonical prefixes; `persistent_keepalive` is in seconds, 0 for off.
     """
 
     name: str
@@ -45,9 +45,12 @@ class Peer:
     endpoint: Optional[str]
     allowed_ips: tuple[str, ...]
     persistent_keepalive: int = 0
+    addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_key(self.public_key)
+        for address in self.addresses:
+            _check_address(address)
         _check_range("persistent_keepalive", self.persistent_keepalive, 0, 65535)
         for prefix in self.allowed_ips:
             _check_prefix(prefix)
@@ -65,7 +68,7 @@ class Route:
     def __post_init__(self) -> None:
         _check_prefix(self.destination)
         if self.source is not None:
-            ipaddress.ip_address(self.source)
+            _check_address(self.source)
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,11 @@ def _check_key(text: str) -> None:
         size = 0
     if size != 32 or len(text) != 44:
         raise ValueError("public_key: expected the base64 of 32 bytes")
+
+
+@lru_cache(maxsize=_CHECKED)
+def _check_address(text: str) -> None:
+    ipaddress.ip_address(text)
 
 
 @lru_cache(maxsize=_CHECKED)

@@ -7,11 +7,9 @@ them. Called by engine.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import Optional
 
 from agent.bundle import Bundle
 from agent.health import PeerKey, is_fresh, peers_of
@@ -42,11 +40,10 @@ def calls(
         for peer in interface.peers:
             key = (interface.name, peer.public_key)
             seen = peers.get(key)
-            address = _own_address(peer.allowed_ips)
-            if seen is None or seen.endpoint is None or address is None:
+            if seen is None or seen.endpoint is None or not peer.addresses:
                 continue
             if key in shaken or not is_fresh(seen, wall):
-                found.append(Call(key, address))
+                found.append(Call(key, peer.addresses[0]))
     return tuple(found)
 
 
@@ -61,11 +58,3 @@ def send(chosen: Iterable[Call]) -> tuple[PeerKey, ...]:
             sock.sendto(b"\0", (call.address, _DISCARD))
             sent.append(call.peer)
     return tuple(sent)
-
-
-def _own_address(allowed_ips: Iterable[str]) -> Optional[str]:
-    for prefix in allowed_ips:
-        network = ipaddress.ip_network(prefix)
-        if network.prefixlen == network.max_prefixlen:
-            return str(network.network_address)
-    return None

@@ -68,6 +68,7 @@ def _peer(
         endpoint=inventory.hosts[other].endpoint,
         allowed_ips=tuple(map(text, allowed)),
         persistent_keepalive=KEEPALIVE_SECONDS if inventory.hosts[host].endpoint is None else 0,
+        addresses=tuple(map(str, identities[other].addresses)),
     )
 
 

@@ -26,6 +26,7 @@ def peer(number: int, **fields: Any) -> Peer:
         "preshared_key": SecretRef(f"psk/1~{number}", 1),
         "endpoint": f"192.0.2.{number}:51820",
         "allowed_ips": (f"10.77.0.{number}/32",),
+        "addresses": (f"10.77.0.{number}",),
     }
     return Peer(**{**defaults, **fields})
 

@@ -15,19 +15,18 @@ def seen(number: int, endpoint: str | None = "192.0.2.9:51820", age: float | Non
     return ObservedPeer(key(number), endpoint=endpoint, latest_handshake=None if age is None else WALL - age)
 
 
-@pytest.mark.parametrize(
-    ("allowed_ips", "address"),
-    [
-        (("10.77.0.2/32",), "10.77.0.2"),
-        (("10.1.0.0/16", "fd77::2/128", "10.77.0.2/32"), "fd77::2"),
-        (("10.1.0.0/16",), None),
-        ((), None),
-    ],
-)
-def test_the_first_address_of_its_own_is_called(allowed_ips: tuple[str, ...], address: str | None) -> None:
-    wanted = bundle(1, [interface(peers=(peer(2, allowed_ips=allowed_ips),))])
-    expected = () if address is None else (Call(("wg0", key(2)), address),)
+@pytest.mark.parametrize("addresses", [(), ("10.77.0.2",), ("fd77::2", "10.77.0.2")])
+def test_the_first_of_its_addresses_is_called(addresses: tuple[str, ...]) -> None:
+    """Whatever else goes to it: a hub may have the pools alone in its AllowedIPs."""
+    wanted = bundle(1, [interface(peers=(peer(2, addresses=addresses, allowed_ips=("10.77.0.0/16",)),))])
+    expected = tuple(Call(("wg0", key(2)), address) for address in addresses[:1])
     assert calls(wanted, observed(wanted, seen(2)), WALL) == expected
+
+
+def test_who_is_shaken_is_called_although_there_is_a_session() -> None:
+    wanted = bundle(1, [interface(peers=[peer(2), peer(3)])])
+    found = observed(wanted, seen(2, age=10), seen(3, age=10))
+    assert [call.address for call in calls(wanted, found, WALL, {("wg0", key(3))})] == ["10.77.0.3"]
 
 
 def test_only_those_without_a_session_that_can_be_called() -> None:
