@@ -50,6 +50,7 @@ def test_a_bundle_says_what_the_inventory_says() -> None:
             SecretRef(f"psk/{own.id}~{other.id}", 1),
             None,
             ("10.77.0.2/32", "fd77:ac3e::2/128"),
+            addresses=("10.77.0.2", "fd77:ac3e::2"),
         ),
     )
 
