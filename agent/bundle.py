@@ -96,7 +96,6 @@ class Interface:
             ipaddress.ip_interface(address)
         _check_unique("peer", [peer.public_key for peer in self.peers])
         _check_unique("allowed_ip", [prefix for peer in self.peers for prefix in peer.allowed_ips])
-        _check_unique("route", [route.destination for route in self.routes])
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,8 @@ class Bundle:
     """Everything a host should be.
 
     `fleet` is the fleet's random id, `revision` rises with every change of intent; an agent refuses
-    another id and a lower revision. `forwarding` turns on IP forwarding for both families.
+    another id and a lower revision. `forwarding` turns on IP forwarding for both families. No two
+    interfaces share a name or a route's destination.
     """
 
     version: int
@@ -123,6 +123,9 @@ class Bundle:
             raise ValueError("fleet: expected 32 hexadecimal digits")
         _check_range("revision", self.revision, 1, 2**63 - 1)
         _check_unique("interface", [interface.name for interface in self.interfaces])
+        # Each of two interfaces with one destination would take it from the other again and again.
+        routes = [route.destination for interface in self.interfaces for route in interface.routes]
+        _check_unique("route", routes)
 
     def digest(self) -> str:
         """SHA-256, hexadecimal, of everything but the revision: equal digests need no new delivery."""

@@ -140,7 +140,7 @@ def test_a_bundle_that_cannot_be_kept_is_not_carried_out(
 
 
 def test_leaving_takes_everything_away(world: World) -> None:
-    world.apply(bundle(1, [interface("wg0"), interface("wg1", listen_port=51821)]))
+    world.apply(bundle(1, [interface("wg0"), interface("wg1", listen_port=51821, routes=())]))
     assert sorted(world.apply(bundle(2, []))) == ["remove wg0", "remove wg1"]
     report = world.engine.report()
     assert (report.secrets, report.links, report.pending, report.revision) == ((), (), (), 2)
@@ -166,7 +166,7 @@ def test_after_a_failure_nothing_is_removed(world: World) -> None:
 def test_interfaces_of_applies_that_failed_are_not_forgotten(world: World) -> None:
     world.apply(bundle(1, [interface("wg0")]))
     world.host.failing = {"wg9"}
-    world.apply(bundle(2, [interface("wg1"), interface("wg9", listen_port=1)]))
+    world.apply(bundle(2, [interface("wg1"), interface("wg9", listen_port=1, routes=())]))
     assert set(world.host.devices) == {"wg0", "wg1"}
     world.host.failing = set()
     world.start()
@@ -300,7 +300,7 @@ def test_a_fault_is_an_answer() -> None:
 
 
 def test_problems_are_few(world: World) -> None:
-    many = [interface(f"wg{n}", listen_port=n) for n in range(1, 50)]
+    many = [interface(f"wg{n}", listen_port=n, routes=()) for n in range(1, 50)]
     world.host.failing = {each.name for each in many}
     world.apply(bundle(1, many))
     assert len(world.engine.report().problems) == module.MOST_PROBLEMS
