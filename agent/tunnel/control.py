@@ -7,6 +7,7 @@ know what requests say (agent.tunnel.uapi does). Called by loop and main.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -26,6 +27,9 @@ MOST_BYTES = 64 << 20
 """The longest request: 2^16 peers with ten prefixes each are 32 MB."""
 
 _PIECE = 256 << 10
+# include/uapi/linux/inotify.h
+_IN_ATTRIB, _IN_DELETE_SELF, _IN_MOVE_SELF = 0x4, 0x400, 0x800
+_IN_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class _Connection:
@@ -100,18 +104,28 @@ class ControlSocket:
         self._running: Optional[tuple[_Connection, Reply]] = None
         self._listener = _listen(self.path)
         self._inode = self.path.lstat().st_ino
+        self._file = _watch(self.path)
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
+        if self._file is not None:
+            self._epoll.register(self._file, select.EPOLLIN)
 
     def fileno(self) -> int:
         """Readable when `handle` has something to do."""
         return self._epoll.fileno()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether `fileno` also tells that the socket's file may be gone; if not, look now and then."""
+        return self._file is not None
 
     def handle(self) -> None:
         """Accepts, reads and writes what can be done without waiting."""
         for fd, _ in self._epoll.poll(0):
             if fd == self._listener.fileno():
                 self._accept()
+            elif fd == self._file:
+                os.read(fd, 65536)
             elif fd in self._connections:
                 self._progress(self._connections[fd])
 
@@ -144,6 +158,9 @@ class ControlSocket:
         if self.is_present():
             self.path.unlink()
         self._listener.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
         for connection in self._connections.values():
             connection.socket.close()
         self._connections.clear()
@@ -226,6 +243,19 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise StartError(f"cannot make the control socket {path}: {_reason(error)}") from error
     return listener
+
+
+def _watch(path: Path) -> Optional[int]:
+    """A file descriptor that becomes readable when the file at `path` may have gone; None: not to be had."""
+    libc = ctypes.CDLL(None)
+    fd: int = libc.inotify_init1(_IN_NONBLOCK_CLOEXEC)
+    if fd < 0:
+        return None
+    mask = _IN_ATTRIB | _IN_DELETE_SELF | _IN_MOVE_SELF
+    if libc.inotify_add_watch(fd, os.fsencode(path), mask) < 0:
+        os.close(fd)
+        return None
+    return fd
 
 
 def _remove_stale(path: Path) -> None:

@@ -7,9 +7,11 @@ Called by main.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 from collections.abc import Callable
+from typing import Optional
 
 from agent.tunnel.control import ControlSocket
 from agent.tunnel.link import LinkWatch
@@ -23,10 +25,7 @@ BATCH = 64
 """Packets, and datagrams of each address family, that one turn takes up."""
 
 LOOK = 0.5
-"""Seconds between looks at what nobody wakes us for.
-
-A deleted control socket, a link in another namespace, and routes, which may change often.
-"""
+"""Seconds between looks at what nobody wakes us for: only a port that is taken, on a usual system."""
 
 
 class Loop:
@@ -57,11 +56,11 @@ class Loop:
         self._clock = clock
         self._stop = stop
         self._say = say
-        self._next_look = 0.0
+        self._next_look = -math.inf
         self._control_is_busy = False
         self._complaint = ""
         self._epoll = select.epoll()
-        for source in (tun.fd, watch, sockets, control, stop):
+        for source in (tun.fd, watch, routes, sockets, control, stop):
             self._epoll.register(source, select.EPOLLIN)
 
     def run(self) -> None:
@@ -80,9 +79,15 @@ class Loop:
         if self._stop in ready:
             return False
         now = self._clock()
-        if self._watch.fileno() in ready or now.monotonic >= self._next_look:
-            if not self._control.is_present():
-                return False
+        if self._control.fileno() in ready:
+            self._control.handle()
+        looks = now.monotonic >= self._next_look
+        if (looks or self._control.fileno() in ready) and not self._control.is_present():
+            return False
+        if self._routes.fileno() in ready:
+            self._routes.note_changes()
+            self._sockets.forget_ways()
+        if looks or self._watch.fileno() in ready:
             self._look(now)
         if self._tun.fd in ready:
             self._device.send(self._tun.read(BATCH), now)
@@ -91,28 +96,22 @@ class Loop:
         deadline = self._device.deadline()
         if deadline is not None and deadline <= now.monotonic:
             self._device.advance(now)
-        if self._control.fileno() in ready:
-            self._control.handle()
         self._control_is_busy = self._control.step()
         self._carry_out()
         return True
 
-    def _patience(self) -> float:
-        """Seconds that nothing needs to be done for."""
+    def _patience(self) -> Optional[float]:
+        """Seconds that nothing needs to be done for; None: until something happens."""
         if self._control_is_busy:
             return 0
         until = self._next_look
         deadline = self._device.deadline()
         if deadline is not None:
             until = min(until, deadline)
-        return max(0, until - self._clock().monotonic)
+        return None if until == math.inf else max(0, until - self._clock().monotonic)
 
     def _look(self, now: Time) -> None:
         """Makes the device what the link is: up or down, and its MTU."""
-        self._next_look = now.monotonic + LOOK
-        self._sockets.forget_ways()
-        if self._routes.changed():
-            self._forget_sources(now)
         link = self._watch.now()
         self._device.mtu = link.mtu
         if link.up and not self._device.is_up:
@@ -120,15 +119,11 @@ class Loop:
         elif not link.up and self._device.is_up:
             self._device.down(now)
             self._sockets.close()
-
-    def _forget_sources(self, now: Time) -> None:
-        """Leaves the way to a peer to routing where that would not send by the interface it called."""
-        for peer in list(self._device.peers.values()):
-            endpoint = peer.endpoint
-            if endpoint is None or not endpoint.source:
-                continue
-            if self._routes.interface_to(endpoint, self._sockets.fwmark) != endpoint.source_interface:
-                self._device.set_endpoint(peer, endpoint.without_source(), now)
+        waits_for_port = link.up and not self._device.is_up
+        if waits_for_port or self._watch.is_deaf or not self._control.is_watched:
+            self._next_look = now.monotonic + LOOK
+        else:
+            self._next_look = math.inf
 
     def _up(self, now: Time) -> None:
         """Stays down, and is tried again at the next look, while the port belongs to somebody else."""

@@ -61,7 +61,7 @@ def _serve(interface: str, mtu: int, stop: int) -> None:
         tun = stack.enter_context(closing(Tun(interface, mtu)))
         watch = stack.enter_context(closing(LinkWatch(tun.fd)))
         routes = stack.enter_context(closing(Routes()))
-        sockets = stack.enter_context(closing(UdpSockets()))
+        sockets = stack.enter_context(closing(UdpSockets(routes.interface_to)))
         device = Device(os.urandom, mtu)
         uapi = Uapi(device, sockets, clock)
         control = stack.enter_context(closing(ControlSocket(interface, uapi.serve)))

@@ -1,7 +1,8 @@
 """The UDP sockets: datagrams out and in, over IPv4 and IPv6 on one port.
 
 Job: keep both sockets on one port and with one mark, receive and send in batches, answer from the local
-address that a peer contacted. Refuses to know what datagrams say. Called by loop; uapi sets port and mark.
+address that a peer contacted, as long as routing agrees. Refuses to know what datagrams say. Called by
+loop; uapi sets port and mark.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple, Optional, Union
 
@@ -51,10 +52,12 @@ class _Way(NamedTuple):
 class UdpSockets:
     """Both sockets, closed at first.
 
-    `port` is 0 until one was set, or chosen by `open`, and stays after `close`.
+    `port` is 0 until one was set, or chosen by `open`, and stays after `close`. `interface_to` tells by which
+    interface routing sends to an endpoint with a mark; None: routing is not asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interface_to: Optional[Callable[[Endpoint, int], Optional[int]]] = None) -> None:
+        self._interface_to = interface_to
         self.port = 0
         self.fwmark = 0
         self._sockets: tuple[socket.socket, ...] = ()
@@ -100,10 +103,11 @@ class UdpSockets:
         for sock in self._sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         self.fwmark = mark
+        self._ways.clear()
         return True
 
     def forget_ways(self) -> None:
-        """Local addresses that could not be sent from are tried again."""
+        """Routing or a local address changed: the next datagram to each endpoint finds its way anew."""
         self._ways.clear()
 
     def receive(self, limit: int) -> list[Received]:
@@ -167,7 +171,12 @@ class UdpSockets:
         self._ways.clear()
 
     def _remember_way(self, endpoint: Endpoint, tos: int) -> Optional[_Way]:
-        way = self._way(endpoint, tos)
+        """Routing chooses the source where it sends by another interface than the peer called (send4)."""
+        interface = endpoint.source_interface
+        if interface and self._interface_to and self._interface_to(endpoint, self.fwmark) != interface:
+            way = self._way(endpoint.without_source(), tos)
+        else:
+            way = self._way(endpoint, tos)
         if way is not None:
             if len(self._ways) >= _MOST_REMEMBERED:
                 self._ways.clear()
