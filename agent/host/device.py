@@ -19,16 +19,21 @@ class SocketAddress(NamedTuple):
 
 @dataclass(frozen=True)
 class PeerState:
-    """A peer as the device has it; `endpoint` as `host:port`, `latest_handshake` in wall clock seconds."""
+    """A peer as the device has it; `endpoint` as `host:port`, times of the wall clock, 0 for never."""
 
     public_key: bytes
     preshared_key: Optional[bytes] = field(default=None, repr=False)
     endpoint: Optional[str] = None
     allowed_ips: tuple[str, ...] = ()
     persistent_keepalive: int = 0
-    latest_handshake: Optional[float] = None
+    latest_handshake_ns: int = 0
     rx_bytes: int = 0
     tx_bytes: int = 0
+
+    @property
+    def latest_handshake(self) -> Optional[float]:
+        """In seconds, None for never."""
+        return self.latest_handshake_ns / 1e9 or None
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class DeviceState:
 class PeerEdit:
     """A change of one peer: what is not None is set, `allowed_ips` are added.
 
-    Without `new` a peer that does not exist is left so. 32 zero bytes as `preshared_key` mean none.
+    With `replace_allowed_ips` they take the place of those that it had. Without `new` a peer that does
+    not exist is left so. 32 zero bytes as `preshared_key` mean none.
     """
 
     public_key: bytes
@@ -56,16 +62,21 @@ class PeerEdit:
     endpoint: Optional[SocketAddress] = None
     persistent_keepalive: Optional[int] = None
     allowed_ips: tuple[str, ...] = ()
+    replace_allowed_ips: bool = False
 
 
 @dataclass(frozen=True)
 class DeviceEdit:
-    """A change of a device: what is not None is set, then the peers in their order."""
+    """A change of a device: what is not None is set, then the peers in their order.
+
+    32 zero bytes as `private_key` mean none. With `replace_peers` no other peer remains.
+    """
 
     private_key: Optional[bytes] = field(default=None, repr=False)
     listen_port: Optional[int] = None
     fwmark: Optional[int] = None
     peers: tuple[PeerEdit, ...] = ()
+    replace_peers: bool = False
 
 
 class Device(Protocol):

@@ -19,7 +19,9 @@ from pyroute2.netlink.generic.wireguard import (
     WG_CMD_GET_DEVICE,
     WG_CMD_SET_DEVICE,
     WG_GENL_VERSION,
+    WGDEVICE_F_REPLACE_PEERS,
     WGPEER_F_REMOVE_ME,
+    WGPEER_F_REPLACE_ALLOWEDIPS,
     WGPEER_F_UPDATE_ONLY,
     WireGuard,
     wgmsg,
@@ -76,6 +78,8 @@ def messages(interface: str, edit: DeviceEdit) -> Iterator[Any]:
         message["attrs"].append(["WGDEVICE_A_LISTEN_PORT", edit.listen_port])
     if edit.fwmark is not None:
         message["attrs"].append(["WGDEVICE_A_FWMARK", edit.fwmark])
+    if edit.replace_peers:
+        message["attrs"].append(["WGDEVICE_A_FLAGS", WGDEVICE_F_REPLACE_PEERS])
     for number, peers in enumerate(_batches(edit.peers)):
         if number:
             yield message
@@ -136,7 +140,11 @@ def _pieces(peer: PeerEdit) -> Iterator[PeerEdit]:
 
 
 def _peer(peer: PeerEdit) -> list[list[Any]]:
-    flags = (WGPEER_F_REMOVE_ME if peer.remove else 0) | (0 if peer.new else WGPEER_F_UPDATE_ONLY)
+    flags = (
+        (WGPEER_F_REMOVE_ME if peer.remove else 0)
+        | (WGPEER_F_REPLACE_ALLOWEDIPS if peer.replace_allowed_ips else 0)
+        | (0 if peer.new else WGPEER_F_UPDATE_ONLY)
+    )
     attributes: list[list[Any]] = [
         ["WGPEER_A_PUBLIC_KEY", base64.b64encode(peer.public_key)],
         ["WGPEER_A_FLAGS", flags],
@@ -169,7 +177,7 @@ def _allowed_ip(prefix: str) -> list[list[Any]]:
 
 def _peer_state(attributes: Any) -> PeerState:
     handshake = attributes.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME")
-    seconds = handshake["tv_sec"] + handshake["tv_nsec"] / 1e9 if handshake else 0.0
+    nanoseconds = handshake["tv_sec"] * 10**9 + handshake["tv_nsec"] if handshake else 0
     endpoint = attributes.get_attr("WGPEER_A_ENDPOINT")
     public_key = _key(attributes.get_attr("WGPEER_A_PUBLIC_KEY"))
     return PeerState(
@@ -178,7 +186,7 @@ def _peer_state(attributes: Any) -> PeerState:
         endpoint=_endpoint(endpoint) if endpoint else None,
         allowed_ips=tuple(ip["addr"] for ip in attributes.get_attr("WGPEER_A_ALLOWEDIPS") or ()),
         persistent_keepalive=attributes.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") or 0,
-        latest_handshake=seconds or None,
+        latest_handshake_ns=nanoseconds,
         rx_bytes=attributes.get_attr("WGPEER_A_RX_BYTES") or 0,
         tx_bytes=attributes.get_attr("WGPEER_A_TX_BYTES") or 0,
     )

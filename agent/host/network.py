@@ -52,6 +52,12 @@ class Network:
         with _netlink() as ip:
             return _link(ip, name)
 
+    def wireguard_links(self) -> tuple[str, ...]:
+        """The names of the kernel's WireGuard devices, as the kernel orders them."""
+        with _netlink() as ip:
+            found = _dump(lambda: ip.link("dump"))
+        return tuple(link.get_attr("IFLA_IFNAME") for link in found if _kind(link) == "wireguard")
+
     def add_wireguard(self, name: str) -> None:
         """Makes a kernel device; the kernel loads its module. EOPNOTSUPP where it has no WireGuard."""
         with _netlink() as ip:
@@ -198,9 +204,12 @@ def _link(ip: Any, name: str) -> Optional[LinkState]:
         if error.code == errno.ENODEV:
             return None
         raise
-    info = found.get_attr("IFLA_LINKINFO")
-    kind = None if info is None else info.get_attr("IFLA_INFO_KIND")
-    return LinkState(found["index"], kind, bool(found["flags"] & _UP), found.get_attr("IFLA_MTU"))
+    return LinkState(found["index"], _kind(found), bool(found["flags"] & _UP), found.get_attr("IFLA_MTU"))
+
+
+def _kind(link: Any) -> Optional[str]:
+    info = link.get_attr("IFLA_LINKINFO")
+    return None if info is None else info.get_attr("IFLA_INFO_KIND")
 
 
 def _index(ip: Any, name: str) -> int:

@@ -92,6 +92,8 @@ def request(edit: DeviceEdit) -> str:
         lines.append(f"listen_port={edit.listen_port}")
     if edit.fwmark is not None:
         lines.append(f"fwmark={edit.fwmark}")
+    if edit.replace_peers:
+        lines.append("replace_peers=true")
     for peer in edit.peers:
         lines += _peer_lines(peer)
     return "\n".join([*lines, "", ""])
@@ -133,13 +135,22 @@ def _peer_lines(peer: PeerEdit) -> Iterator[str]:
         yield f"endpoint={_endpoint(peer.endpoint)}"
     if peer.persistent_keepalive is not None:
         yield f"persistent_keepalive_interval={peer.persistent_keepalive}"
+    if peer.replace_allowed_ips:
+        yield "replace_allowed_ips=true"
     for prefix in peer.allowed_ips:
         yield f"allowed_ip={prefix}"
 
 
 def _endpoint(address: SocketAddress) -> str:
-    ip = f"{address.ip}%{socket.if_indextoname(address.scope)}" if address.scope else address.ip
+    ip = f"{address.ip}%{_link_name(address.scope)}" if address.scope else address.ip
     return join_endpoint(ip, address.port)
+
+
+def _link_name(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:  # perhaps the tunnel knows it: it may live in another namespace
+        return str(index)
 
 
 def _peer_state(fields: dict[str, str], prefixes: list[str]) -> PeerState:
@@ -151,7 +162,7 @@ def _peer_state(fields: dict[str, str], prefixes: list[str]) -> PeerState:
         endpoint=fields.get("endpoint"),
         allowed_ips=tuple(prefixes),
         persistent_keepalive=_number(fields.get("persistent_keepalive_interval", "0")),
-        latest_handshake=seconds + nanoseconds / 1e9 or None,
+        latest_handshake_ns=seconds * 10**9 + nanoseconds,
         rx_bytes=_number(fields.get("rx_bytes", "0")),
         tx_bytes=_number(fields.get("tx_bytes", "0")),
     )

@@ -178,7 +178,7 @@ def test_both_kinds_are_observed_with_what_the_kernel_knows_of_their_links() -> 
         listen_port=51820,
         fwmark=7,
         peers=(
-            PeerState(PEER, bytes([9]) * 32, "192.0.2.1:5", ("10.0.0.9/32",), 25, 1.5, 10, 20),
+            PeerState(PEER, bytes([9]) * 32, "192.0.2.1:5", ("10.0.0.9/32",), 25, 1_500_000_000, 10, 20),
             PeerState(bytes(32), preshared_key=bytes([77]) * 32),
         ),
     )

@@ -21,9 +21,10 @@ FAMILY = 30
 
 # include/uapi/linux/wireguard.h
 GET, SET = 0, 1
-IFNAME, PRIVATE_KEY, LISTEN_PORT, FWMARK, PEERS = 2, 3, 6, 7, 8
+IFNAME, PRIVATE_KEY, FLAGS, LISTEN_PORT, FWMARK, PEERS = 2, 3, 5, 6, 7, 8
 PEER_KEY, PEER_PSK, PEER_FLAGS, PEER_ENDPOINT, PEER_KEEPALIVE, PEER_IPS = 1, 2, 3, 4, 5, 9
-REMOVE, UPDATE_ONLY = 1, 4
+REPLACE_PEERS = 1
+REMOVE, REPLACE_ALLOWED_IPS, UPDATE_ONLY = 1, 2, 4
 REQUEST_ACK, REQUEST_DUMP, DUMP_INTR = 0x05, 0x301, 0x10
 
 
@@ -153,6 +154,20 @@ def test_one_message_gives_prefixes_away_and_takes_them_along() -> None:
     assert second == {PEER_KEY: OTHER, PEER_FLAGS: struct.pack("=I", REMOVE | UPDATE_ONLY)}
 
 
+def test_what_was_there_is_replaced_once() -> None:
+    wanted = tuple(f"10.{n >> 8}.{n & 255}.0/24" for n in range(2000))
+    peer = PeerEdit(OTHER, new=True, allowed_ips=wanted, replace_allowed_ips=True)
+    messages = sent(DeviceEdit(peers=(peer, PeerEdit(KEY, new=True)), replace_peers=True))
+    flags = [struct.unpack("=I", message.get(FLAGS, bytes(4)))[0] for message in messages]
+    assert flags == [REPLACE_PEERS] + [0] * (len(messages) - 1)
+    pieces = [peer for message in messages for peer in peers(message)]
+    assert [struct.unpack("=I", piece[PEER_FLAGS])[0] for piece in pieces] == [
+        REPLACE_ALLOWED_IPS,
+        *[UPDATE_ONLY] * (len(pieces) - 2),
+        0,
+    ]
+
+
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("count", [994, 995, 996, 5000])
 def test_a_long_list_goes_in_several_messages(version: int, count: int) -> None:
@@ -243,7 +258,7 @@ def test_a_dump_is_read_over_several_messages() -> None:
                 endpoint="[2001:db8::7]:5",
                 allowed_ips=("10.0.0.2/32", "fd00::/64"),
                 persistent_keepalive=25,
-                latest_handshake=1700000000.5,
+                latest_handshake_ns=1_700_000_000_500_000_000,
                 rx_bytes=2**40,
                 tx_bytes=9,
             ),

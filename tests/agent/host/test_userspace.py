@@ -90,10 +90,26 @@ def test_a_change_as_a_request() -> None:
     ]
 
 
-def test_an_endpoint_on_one_link_names_it() -> None:
-    index = socket.if_nametoindex("lo")
+def test_what_was_there_is_replaced() -> None:
+    peer = PeerEdit(OTHER, new=True, allowed_ips=("10.0.0.0/8",), replace_allowed_ips=True)
+    edit = DeviceEdit(listen_port=0, fwmark=0, peers=(peer,), replace_peers=True)
+    assert request(edit).split("\n") == [
+        "set=1",
+        "listen_port=0",
+        "fwmark=0",
+        "replace_peers=true",
+        "public_key=" + "02" * 32,
+        "replace_allowed_ips=true",
+        "allowed_ip=10.0.0.0/8",
+        "",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(("name", "index"), [("lo", socket.if_nametoindex("lo")), ("999999", 999999)])
+def test_an_endpoint_on_one_link_names_it(name: str, index: int) -> None:
     edit = DeviceEdit(peers=(PeerEdit(OTHER, endpoint=SocketAddress("fe80::1", 5, index)),))
-    assert "endpoint=[fe80::1%lo]:5" in request(edit)
+    assert f"endpoint=[fe80::1%{name}]:5" in request(edit)
 
 
 ANSWER = f"""\
@@ -134,7 +150,7 @@ def test_an_answer_is_read_however_it_arrives(tmp_path: Path) -> None:
             endpoint="[2001:db8::1]:5",
             allowed_ips=("10.0.0.0/8", "::/0"),
             persistent_keepalive=25,
-            latest_handshake=1700000000.5,
+            latest_handshake_ns=1_700_000_000_500_000_000,
             rx_bytes=8,
             tx_bytes=9,
         ),
