@@ -26,9 +26,11 @@ UNIT = f"""# Written by fleet apply, which replaces changes; add your own in fle
 [Unit]
 Description=fleet agent: keeps this host's WireGuard network as it should be
 After=network.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+WatchdogSec=2min
 ExecStart={PROGRAM} service
 Restart=always
 RestartSec=1

@@ -1,13 +1,14 @@
 """Runs on a host, as root: unpacks the agent's release from standard input and makes it the current one.
 
 Job: ROOT/releases/DIGEST is whole or absent, ROOT/current switches at once, leftovers of broken tries
-and all but the release before go. Prints one JSON object: {"ok": true, "notes": [...]} or {"ok": false,
-"error": SENTENCE}. Sent as text by `fleet.delivery.install`, so it imports the standard library only,
-Python 3.9. Arguments: ROOT DIGEST BOOT.
+go, and so do releases but for the one before and those that a process runs (tunnels outlive upgrades).
+Prints one JSON object: {"ok": true, "notes": [...]} or {"ok": false, "error": SENTENCE}. Sent as text by
+`fleet.delivery.install`, so it imports the standard library only, Python 3.9. Arguments: ROOT DIGEST BOOT.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -84,10 +85,20 @@ def switch(root: Path, release: Path) -> None:
 
 
 def clean(root: Path, keep: set[str]) -> None:
-    """Old releases go, those named in `keep` stay."""
+    """Old releases go; those named in `keep`, and those that a process runs, stay."""
+    running = commands()
     for release in (root / "releases").iterdir():
-        if release.name not in keep:
+        if release.name not in keep and os.fsencode(release) not in running:
             shutil.rmtree(release, ignore_errors=True)
+
+
+def commands() -> set[bytes]:
+    """Every word of the command lines of this host's processes: the launcher has the release's path in it."""
+    words: set[bytes] = set()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            words.update(file.read_bytes().split(b"\0"))
+    return words
 
 
 def flush(folder: Path) -> None:

@@ -53,6 +53,8 @@ def test_files_are_written_only_when_they_differ(tmp_path: Path) -> None:
 def test_the_unit_leaves_tunnels_alone() -> None:
     assert "KillMode=process\n" in boot.UNIT
     assert "Type=notify\n" in boot.UNIT
+    assert "Restart=always\n" in boot.UNIT
+    assert "StartLimitIntervalSec=0\n" in boot.UNIT  # or systemd gives up after five ends within 10 s
     assert "ExecStart=/opt/fleet-agent/current/bin/fleet-agent service\n" in boot.UNIT
 
 

@@ -52,6 +52,19 @@ def test_the_release_before_stays_and_older_ones_go(root: Path) -> None:
     assert (root / "current").readlink().name == digests[2]
 
 
+def test_a_release_that_a_process_runs_stays_until_it_ends(root: Path) -> None:
+    """Tunnels go on with the code that they were started with, however many upgrades there are."""
+    digests = [letter * 64 for letter in "abc"]
+    run(root, tar_gz({"__main__.py": b"import sys\nsys.stdin.read()\n"}, digests[0]), digests[0])
+    program = [sys.executable, "-I", str(root / "releases" / digests[0])]
+    with subprocess.Popen(program, stdin=subprocess.PIPE):
+        for digest in digests[1:]:
+            install.clean(root, run(root, tar_gz(CONTENTS, digest), digest))
+        assert sorted(path.name for path in (root / "releases").iterdir()) == digests
+    install.clean(root, {digests[1], digests[2]})
+    assert sorted(path.name for path in (root / "releases").iterdir()) == digests[1:]
+
+
 def test_the_same_release_again_repairs_it(root: Path) -> None:
     run(root, tar_gz(CONTENTS))
     (root / "current/agent/cli.py").unlink()
