@@ -43,3 +43,5 @@ HANDSHAKE_TOS = 0x88
 """AF41 (messages.h)."""
 
 MAX_KEEPALIVE = 65535
+MAX_PEERS = 1 << 20
+"""Of one device (messages.h)."""

@@ -14,7 +14,7 @@ from typing import Callable, Optional
 from agent.wireguard.admit import work_off
 from agent.wireguard.allowedips import AllowedIPs
 from agent.wireguard.clock import Time
-from agent.wireguard.constants import KEY_SIZE, MAX_KEEPALIVE
+from agent.wireguard.constants import KEY_SIZE, MAX_KEEPALIVE, MAX_PEERS
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.expiry import expire
 from agent.wireguard.identity import Identity
@@ -25,6 +25,9 @@ from agent.wireguard.send import send, send_keepalive, transmit
 from agent.wireguard.state import State
 
 __all__ = ["Datagram", "Device", "Output", "Peer"]
+
+_PEERS_A_TURN = 64
+"""Whose timers are looked at in one turn; each may cost an initiation."""
 
 
 class Device:
@@ -64,8 +67,11 @@ class Device:
             self._state.drops["device is down"] += sum(1 for _ in packets)
 
     def advance(self, now: Time) -> None:
-        """Fires the timers that are due and goes on with queued handshake messages."""
-        while True:
+        """Fires timers that are due and goes on with queued handshake messages.
+
+        Of both as many as one turn should carry: where some are left, `deadline` is still in the past.
+        """
+        for _ in range(_PEERS_A_TURN):
             peer = self._state.schedule.pop(now.monotonic)
             if peer is None:
                 break
@@ -116,14 +122,14 @@ class Device:
         return identity.static.public if identity else None
 
     def up(self, now: Time) -> None:
-        """Peers with persistent keepalive are called at once."""
+        """Peers with persistent keepalive are called at once: their timers are due."""
         if self._state.is_up:
             return
         self._state.is_up = True
         for peer in self.peers.values():
             if peer.persistent_keepalive:
-                send_keepalive(self._state, peer, now)
-                self._arm_keepalive(peer, now)
+                peer.timers.persistent = now.monotonic
+                self._state.schedule.note(peer.timers, peer)
 
     def down(self, now: Time) -> None:
         """Sessions, handshakes, timers and staged packets are gone; the configuration stays."""
@@ -145,7 +151,7 @@ class Device:
         if identity is not None:
             self.remove_peer(identity.static.public, now)
         for peer in self.peers.values():
-            peer.meet(identity.static if identity else None)
+            peer.forget_key()
             peer.last_handshake_sent = -math.inf
             self._state.forget_pending(peer)
             for keypair in peer.keypairs:
@@ -154,13 +160,15 @@ class Device:
     def clear_sources(self) -> None:
         """Forgets which local address each peer contacted: the port or the mark of our sockets changed."""
         for peer in self.peers.values():
-            if peer.endpoint is not None:
-                peer.endpoint = peer.endpoint.without_source()
+            peer.forget_source()
 
     # Peers
 
     def add_peer(self, public_key: bytes, now: Time) -> Peer:
-        """The peer with this key, made if need be. Raises ValueError for our own key or another length."""
+        """The peer with this key, made if need be.
+
+        Raises ValueError for our own key, another length, and one peer more than a device may have.
+        """
         peer = self.peers.get(public_key)
         if peer is not None:
             return peer
@@ -168,8 +176,9 @@ class Device:
             raise ValueError(f"a public key has {KEY_SIZE} bytes, not {len(public_key)}")
         if public_key == self.public_key:
             raise ValueError("a device is not its own peer")
+        if len(self.peers) >= MAX_PEERS:
+            raise ValueError(f"a device has {MAX_PEERS} peers at most")
         peer = Peer(public_key, self._state.random)
-        peer.meet(self._state.identity.static if self._state.identity else None)
         self.peers[public_key] = peer
         return peer
 
@@ -199,12 +208,9 @@ class Device:
         peer.persistent_keepalive = seconds
         if is_new and self._state.is_up:
             send_keepalive(self._state, peer, now)
-            self._arm_keepalive(peer, now)
-
-    def _arm_keepalive(self, peer: Peer, now: Time) -> None:
-        """Also where the keepalive could not go out yet: there may be an endpoint by the next one."""
-        peer.timers.authenticated_traversed(now.monotonic, peer.persistent_keepalive)
-        self._state.schedule.note(peer.timers, peer)
+            # Also where the keepalive could not go out yet: there may be an endpoint by the next one.
+            peer.timers.authenticated_traversed(now.monotonic, seconds)
+            self._state.schedule.note(peer.timers, peer)
 
     def _silence(self, peer: Peer) -> None:
         self._state.drop_staged(peer, "peer removed or device down")

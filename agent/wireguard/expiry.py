@@ -11,7 +11,10 @@ from agent.wireguard.timers import NEVER
 
 
 def expire(state: State, peer: Peer, now: Time) -> None:
-    """Fires those timers of the peer that are due."""
+    """Fires those timers of the peer that are due.
+
+    Where a call was not answered, the way there may be what is wrong: routing chooses it anew.
+    """
     timers = peer.timers
     if timers.retransmit <= now.monotonic:
         timers.retransmit = NEVER
@@ -20,7 +23,7 @@ def expire(state: State, peer: Peer, now: Time) -> None:
         _keepalive(state, peer, now)
     if timers.new_handshake <= now.monotonic:
         timers.new_handshake = NEVER
-        _forget_source(peer)
+        peer.forget_source()
         initiate(state, peer, now)
     if timers.erase <= now.monotonic:
         timers.erase = NEVER
@@ -39,7 +42,7 @@ def _retransmit(state: State, peer: Peer, now: Time) -> None:
         peer.timers.gave_up(now.monotonic)
         return
     peer.timers.attempts += 1
-    _forget_source(peer)
+    peer.forget_source()
     initiate(state, peer, now, is_retry=True)
 
 
@@ -50,9 +53,3 @@ def _keepalive(state: State, peer: Peer, now: Time) -> None:
     send_keepalive(state, peer, now)
     if needs_another:
         peer.timers.data_received(now.monotonic)
-
-
-def _forget_source(peer: Peer) -> None:
-    """The way there may be what is wrong."""
-    if peer.endpoint is not None:
-        peer.endpoint = peer.endpoint.without_source()

@@ -31,11 +31,15 @@ class Call(NamedTuple):
 
 def create_initiation(state: State, peer: Peer, now: Time) -> Optional[bytes]:
     """A new initiation without MACs, instead of the one pending; None: nothing can be agreed on."""
-    if state.identity is None or peer.static_static is None:
+    if state.identity is None:
+        return None
+    static = state.identity.static
+    static_static = peer.static_static(static)
+    if static_static is None:
         return None
     state.forget_pending(peer)
     ephemeral = PrivateKey(state.random(KEY_SIZE))
-    initiator = Initiator(state.identity.static, ephemeral, peer.public_key, peer.static_static)
+    initiator = Initiator(static, ephemeral, peer.public_key, static_static)
     peer.own_timestamp = stamp(now.wall, peer.own_timestamp)
     parts = initiator.write(peer.own_timestamp)
     index = state.indices.new()
@@ -51,10 +55,11 @@ def consume_initiation(state: State, static: PrivateKey, message: bytes, now: Ti
     try:
         public_key = responder.read_static(initiation.ephemeral, initiation.static)
         peer = state.peers.get(public_key)
-        if peer is None or peer.static_static is None:
+        static_static = peer.static_static(static) if peer is not None else None
+        if peer is None or static_static is None:
             state.drops["initiation of unknown peer"] += 1
             return None
-        timestamp = responder.read_payload(initiation.timestamp, peer.static_static)
+        timestamp = responder.read_payload(initiation.timestamp, static_static)
     except NoiseError:
         state.drops["initiation not authentic"] += 1
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from contextlib import suppress
 from typing import Callable, NamedTuple, Optional
 
 from agent.wireguard.constants import KEY_SIZE
@@ -33,12 +34,13 @@ class Peer:
     Everything else changes through the device. `latest_handshake` is wall time in nanoseconds, None =
     never. `rx_bytes` and `tx_bytes` count the UDP payloads of authenticated messages.
 
-    For the core: `static_static` is what the two static keys share, None where nothing may be agreed on;
-    `latest_timestamp` that of the last initiation taken, `own_timestamp` that of the last one made;
-    `last_initiation` and `last_handshake_sent` are monotonic times.
+    For the core: `latest_timestamp` is that of the last initiation taken, `own_timestamp` that of the last
+    one made; `last_initiation` and `last_handshake_sent` are monotonic times.
     """
 
     __slots__ = (
+        "_met",
+        "_static_static",
         "cookies",
         "endpoint",
         "keypairs",
@@ -53,7 +55,6 @@ class Peer:
         "public_key",
         "rx_bytes",
         "staged",
-        "static_static",
         "timers",
         "tx_bytes",
     )
@@ -69,19 +70,33 @@ class Peer:
         self.cookies = CookieJar(public_key)
         self.keypairs = Keypairs()
         self.pending: Optional[Pending] = None
-        self.static_static: Optional[bytes] = None
         self.staged: deque[bytes] = deque()
         self.timers = Timers(random)
         self.latest_timestamp = bytes(12)
         self.own_timestamp = bytes(12)
         self.last_initiation = -math.inf
         self.last_handshake_sent = -math.inf
+        self._met: Optional[PrivateKey] = None
+        self._static_static: Optional[bytes] = None
 
-    def meet(self, static: Optional[PrivateKey]) -> None:
-        """Computes `static_static` with our own static key, if we have one."""
-        self.static_static = None
-        if static is not None:
-            try:
-                self.static_static = static.shared(self.public_key)
-            except LowOrderError:
-                self.static_static = None
+    def static_static(self, static: PrivateKey) -> Optional[bytes]:
+        """What our static key shares with the peer's; None: nothing may be agreed on.
+
+        It is computed when it is first asked for: a device with many peers that gets another key goes on
+        at once.
+        """
+        if self._met is not static:
+            self.forget_key()
+            with suppress(LowOrderError):
+                self._static_static = static.shared(self.public_key)
+            self._met = static
+        return self._static_static
+
+    def forget_source(self) -> None:
+        """Leaves the way to the peer to routing."""
+        if self.endpoint is not None:
+            self.endpoint = self.endpoint.without_source()
+
+    def forget_key(self) -> None:
+        """Our static key is another one now."""
+        self._met = self._static_static = None

@@ -136,8 +136,8 @@ def _encrypt(state: State, keypair: Keypair, endpoint: Endpoint, packets: Sequen
         if packet:
             octet = packet[1]
             tos = OUTER_ECN[(octet if packet[0] < 0x60 else octet >> 4) & 3]
-        surplus = len(packet) % PADDING_MULTIPLE
-        padded = packet + _ZEROS[: padding(len(packet), mtu)] if surplus else packet
+        size = len(packet)
+        padded = packet + _ZEROS[: padding(size, mtu)] if size % PADDING_MULTIPLE or size > mtu else packet
         number = counter.to_bytes(8, "little")
         data = prefix + number + encrypt(_NONCE_PREFIX + number, padded, None)
         counter += 1

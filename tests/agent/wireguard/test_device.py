@@ -6,10 +6,14 @@ from ipaddress import ip_network
 
 import pytest
 
+from agent.wireguard.constants import MAX_PEERS
 from agent.wireguard.device import Device
+from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import DATA, INITIATION
 from agent.wireguard.x25519 import PrivateKey
 from tests.agent.wireguard.network import LATENCY, Network, Node, packet
+
+ELSEWHERE = Endpoint(b"\xc6\x33\x64\x07", 1234)
 
 
 def _kinds(node: Node) -> list[int]:
@@ -45,8 +49,10 @@ def test_up_calls_the_peers_with_persistent_keepalive() -> None:
     one.device.set_keepalive(one.peer(other), 25, network.now)
     network.run(1)
     assert _kinds(one) == []
+    assert not one.device.is_up
     one.device.up(network.now)
     one.device.up(network.now)
+    assert one.device.is_up
     network.run(1)
     assert _kinds(one) == [INITIATION, DATA]
 
@@ -230,3 +236,71 @@ def test_many_peers_share_a_device() -> None:
     network.run(LATENCY * 2)
     for spoke in spokes:
         assert spoke.heard() == [b"0", b"1", b"2"]
+
+
+def test_a_device_has_a_million_peers_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_PEERS == 1 << 20
+    monkeypatch.setattr("agent.wireguard.device.MAX_PEERS", 2)
+    network = Network()
+    one, other = network.pair()
+    one.device.add_peer(b"a" * 32, network.now)
+    with pytest.raises(ValueError, match="2 peers"):
+        one.device.add_peer(b"b" * 32, network.now)
+    assert one.device.add_peer(b"a" * 32, network.now) is one.device.peers[b"a" * 32]
+    assert one.peer(other) in one.device.peers.values()
+
+
+def test_nothing_is_agreed_on_with_a_peer_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network()
+    one, other = network.pair()
+    agreed = []
+    shared = PrivateKey.shared
+
+    def counted(key: PrivateKey, public: bytes) -> bytes:
+        if public == other.device.public_key:
+            agreed.append(key)
+        return shared(key, public)
+
+    monkeypatch.setattr(PrivateKey, "shared", counted)
+    one.device.set_private_key(b"n" * 32, network.now)
+    assert agreed == []
+    one.say(other)
+    network.run(9)
+    assert len(agreed) == 3  # with two ephemeral keys, and with the static key once
+    assert sum(key.data == one.device.private_key for key in agreed) == 1
+
+
+def test_many_timers_that_are_due_at_once_are_shared_out_among_turns() -> None:
+    network = Network()
+    one = network.node()
+    one.device.down(network.now)
+    for number in range(300):
+        peer = one.device.add_peer(PrivateKey(number.to_bytes(2, "big") * 16).public, network.now)
+        one.device.set_endpoint(peer, ELSEWHERE, network.now)
+        one.device.set_keepalive(peer, 25, network.now)
+    one.device.up(network.now)
+    turns = []
+    deadline = one.device.deadline()
+    while deadline is not None and deadline <= network.now.monotonic:
+        one.device.advance(network.now)
+        turns.append(len(one.device.take().datagrams))
+        deadline = one.device.deadline()
+    assert turns == [64, 64, 64, 64, 44]
+
+
+def test_what_comes_while_a_device_is_down_is_counted() -> None:
+    network = Network()
+    one, other = network.connected()
+    one.device.down(network.now)
+    other.say(one)
+    one.say(other)
+    network.run(1)
+    assert one.device.drops == {"device is down": 2}
+
+
+def test_sources_are_forgotten_also_where_a_peer_has_no_endpoint() -> None:
+    network = Network()
+    one, other = network.node(), network.node()
+    network.acquaint(other, one)
+    one.device.clear_sources()
+    assert one.peer(other).endpoint is None

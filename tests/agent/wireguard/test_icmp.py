@@ -112,3 +112,11 @@ def test_what_is_not_ip_is_dropped(junk: bytes) -> None:
     one.send(junk)
     assert one.device.drops == {"sent packet is not IP": 1}
     assert one.device.take() == ([], [])
+
+
+def test_a_packet_that_must_not_be_answered_is_dropped_all_the_same() -> None:
+    network = Network()
+    one, _ = network.connected()
+    one.send(packet("10.0.0.1", "224.0.0.251"))
+    assert one.device.drops == {"no peer for destination": 1}
+    assert one.device.take() == ([], [])

@@ -128,3 +128,14 @@ def test_a_private_key_is_clamped_and_not_shown() -> None:
     assert key.data.hex() not in repr(key)
     with pytest.raises(ValueError, match="32 bytes"):
         PrivateKey(bytes(31))
+
+
+def test_zeros_are_refused_also_where_the_library_does_not() -> None:
+    class Careless:
+        def exchange(self, public: object) -> bytes:
+            return bytes(32)
+
+    key = PrivateKey(b"k" * 32)
+    key._key = Careless()  # type: ignore[assignment]
+    with pytest.raises(LowOrderError):
+        key.shared(PrivateKey(b"p" * 32).public)

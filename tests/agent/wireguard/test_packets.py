@@ -108,6 +108,7 @@ def test_a_packet_longer_than_the_mtu_passes() -> None:
     network = Network()
     one, other = network.connected()
     one.device.mtu = 1280
+    assert one.device.mtu == 1280
     inner = packet(one.address, other.address, 1421)
     one.send(inner)
     network.run(0.1)
@@ -152,3 +153,12 @@ def _with_checksum(inner: bytes) -> bytes:
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     return inner[:10] + struct.pack("!H", ~total & 0xFFFF) + inner[12:]
+
+
+@pytest.mark.parametrize(("size", "length"), [(1424, 1436), (1440, 1452), (2840, 2840)])
+def test_a_packet_longer_than_the_mtu_is_padded_as_what_goes_beyond_it(size: int, length: int) -> None:
+    network = Network()
+    one, other = network.connected()
+    one.send(packet(one.address, other.address, size))
+    ((_, data, _),) = one.device.take().datagrams
+    assert len(data) == 32 + length
