@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Optional
 
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
+from agent.wireguard.aead import Aead
 from agent.wireguard.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from agent.wireguard.messages import DATA
 from agent.wireguard.replay import ReplayWindow
@@ -51,8 +50,8 @@ class Keypair:
         self.peer = peer
         self.local_index = local_index
         self.prefix = DATA.to_bytes(4, "little") + remote_index.to_bytes(4, "little")
-        self.sealer = ChaCha20Poly1305(sending)
-        self.opener = ChaCha20Poly1305(receiving)
+        self.sealer = Aead(sending)
+        self.opener = Aead(receiving)
         self.is_initiator = is_initiator
         self.born = born
         self.counter = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Union
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -13,6 +13,7 @@ from nacl.bindings import (
     crypto_aead_xchacha20poly1305_ietf_encrypt,
 )
 
+from agent.wireguard.aead import SodiumChaCha20Poly1305, quicker
 from agent.wireguard.noise import Initiator, NoiseError, Responder, blake2s, kdf
 from agent.wireguard.x25519 import LowOrderError, PrivateKey
 from tests.agent.wireguard.vectors import load
@@ -20,6 +21,8 @@ from tests.agent.wireguard.vectors import load
 NOISE = [v for v in load("noise")["cacophony"] if v["protocol_name"].startswith("Noise_IKpsk2_")]
 X25519 = load("x25519")
 AEAD = load("aead")
+
+Cipher = Union[type[ChaCha20Poly1305], type[SodiumChaCha20Poly1305]]
 
 
 def _bytes(vector: dict[str, Any], *names: str) -> list[bytes]:
@@ -99,10 +102,11 @@ def test_low_order_vectors_are_among_them() -> None:
     assert sum(not vector["valid"] for vector in X25519) == 16
 
 
+@pytest.mark.parametrize("cipher", [ChaCha20Poly1305, SodiumChaCha20Poly1305])
 @pytest.mark.parametrize("vector", AEAD["chacha20poly1305"])
-def test_chacha20poly1305(vector: dict[str, Any]) -> None:
+def test_chacha20poly1305(vector: dict[str, Any], cipher: Cipher) -> None:
     key, nonce, associated, given, wanted = _bytes(vector, "key", "nonce", "assoc", "input", "output")
-    aead = ChaCha20Poly1305(key)
+    aead = cipher(key)
     if vector["op"] == "enc":
         assert aead.encrypt(bytes(4) + nonce, given, associated) == wanted
     elif vector.get("failure"):
@@ -110,6 +114,19 @@ def test_chacha20poly1305(vector: dict[str, Any]) -> None:
             aead.decrypt(bytes(4) + nonce, given, associated)
     else:
         assert aead.decrypt(bytes(4) + nonce, given, associated) == wanted
+
+
+@pytest.mark.parametrize(
+    ("version", "cipher"),
+    [
+        ("38.0.4", SodiumChaCha20Poly1305),
+        ("41.0.7", SodiumChaCha20Poly1305),
+        ("42.0.0", ChaCha20Poly1305),
+        ("100.0.0.dev1", ChaCha20Poly1305),
+    ],
+)
+def test_the_quicker_library_is_used(version: str, cipher: Cipher) -> None:
+    assert quicker(version) is cipher
 
 
 @pytest.mark.parametrize("vector", AEAD["xchacha20poly1305"])
