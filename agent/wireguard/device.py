@@ -142,7 +142,7 @@ class Device:
         """32 bytes, clamped here; None: no handshakes. The same key again changes nothing.
 
         A peer with our own public key is removed. Sessions go on receiving, but what is sent next asks
-        for a new one. Raises ValueError for another length.
+        for a new one; what is staged does so at once. Raises ValueError for another length.
         """
         identity = Identity(key, self._state.random) if key is not None else None
         if (identity.static.data if identity else None) == self.private_key:
@@ -156,6 +156,8 @@ class Device:
             self._state.forget_pending(peer)
             for keypair in peer.keypairs:
                 keypair.may_send = False
+            if identity is not None and self._state.is_up:
+                transmit(self._state, peer, [], now)
 
     def clear_sources(self) -> None:
         """Forgets which local address each peer contacted: the port or the mark of our sockets changed."""

@@ -309,3 +309,16 @@ def test_persistent_keepalives_begin_once_there_is_a_private_key() -> None:
     one.device.set_private_key(key, network.now)
     network.run(25)
     assert one.peer(other).latest_handshake is not None
+
+
+def test_what_waits_for_a_private_key_goes_out_with_it() -> None:
+    network = Network()
+    one, other = network.pair()
+    key = one.device.private_key
+    one.device.set_private_key(None, network.now)
+    one.say(other, b"waits for a key")
+    network.run(1)
+    assert one.sent() == []
+    one.device.set_private_key(key, network.now)
+    network.run(0.1)
+    assert other.heard() == [b"waits for a key"]
