@@ -1,21 +1,64 @@
 """Strict JSON for frozen dataclasses: the only way in and out of the two contracts.
 
 Job: `encode` a dataclass to plain JSON values, `decode` such values back, refusing whatever the
-dataclass does not say. Refuses to know what the fields mean: a dataclass checks its own values in
-`__post_init__` by raising ValueError. Called by bundle, report, store and the controller.
+dataclass does not say, and `loads` what others wrote. Refuses to know what the fields mean: a dataclass
+checks its own values in `__post_init__` by raising ValueError. Called by bundle, report, store, server and
+the controller.
+
+A field of type Any holds a JSON scalar or a list of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+import math
+import re
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+_MOST_DIGITS = 20
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
 
 class CodecError(ValueError):
     """A value that does not fit its contract; the text starts with the path to it."""
+
+
+def loads(data: Union[str, bytes, bytearray]) -> Any:
+    """The JSON value that `data` holds, in UTF-8.
+
+    Raises ValueError, and nothing else, also for what Python takes though JSON has it not (NaN, numbers
+    beyond every number, halves of characters), for numbers of more than 20 digits, since reading one takes
+    the square of its length, and for what is nested too deep.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(text, parse_int=_whole_number, parse_float=_number, parse_constant=_no_constant)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return value
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError("a number with too many digits")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond every number")
+    return number
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
 
 
 def encode(value: Any) -> Any:
@@ -61,11 +104,30 @@ def _decode(kind: Any, value: Any, path: str) -> Any:
             raise _mismatch(path, "an object", value)
         return {key: _decode(get_args(kind)[1], item, f"{path}.{key}") for key, item in value.items()}
     if kind is Any:
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
+        return _decode_any(value, path)
+    if kind is float and type(value) in (int, float):
+        return _decode_float(value, path)
     if type(value) is not kind:
         raise _mismatch(path, kind.__name__, value)
+    return value
+
+
+def _decode_float(value: Union[int, float], path: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise CodecError(f"{path or 'document'}: expected a finite number")
+    return number
+
+
+def _decode_any(value: Any, path: str) -> Any:
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, (list, dict)):
+            raise _mismatch(path, "a scalar or a list of scalars", value)
+        if type(item) is float:
+            _decode_float(item, path)
     return value
 
 

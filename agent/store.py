@@ -19,6 +19,7 @@ from typing import Any, Optional
 from agent import bundle as bundles
 from agent import learned
 from agent.bundle import Bundle
+from agent.codec import loads
 from agent.files import private_folder, replace_file
 from agent.learned import Endpoints
 from agent.secret import Secrets
@@ -68,8 +69,8 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self._file} cannot be read: {error.strerror}") from None
         try:
-            return _from_json(json.loads(data))
-        except (ValueError, RecursionError) as error:
+            return _from_json(loads(data))
+        except ValueError as error:
             raise StoreError(
                 f"{self._file} cannot be used ({error}): links stay as they are; apply the fleet again"
             ) from None
@@ -86,8 +87,8 @@ class Store:
     def load_endpoints(self) -> Endpoints:
         """What `save_endpoints` kept; nothing where that cannot be read: it will be learned anew."""
         try:
-            return learned.from_json(json.loads(self._endpoints.read_bytes()))
-        except (OSError, ValueError, RecursionError):
+            return learned.from_json(loads(self._endpoints.read_bytes()))
+        except (OSError, ValueError):
             return {}
 
     def save_endpoints(self, endpoints: Endpoints) -> None:

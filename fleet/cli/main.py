@@ -56,7 +56,9 @@ def main() -> None:
         show() if show else sys.stderr.write(f"{error.format_message()}\n")
         code = ERROR
     except FleetError as error:
-        sys.stderr.write(f"{error}\n")
+        from fleet.views.console import visible
+
+        sys.stderr.write(f"{visible(str(error))}\n")
         code = ERROR
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.bundle import Bundle
 from agent.bundle import to_json as bundle_to_json
-from agent.codec import CodecError, decode
+from agent.codec import CodecError, decode, loads
 from agent.report import Change, Report
 from agent.report import from_json as report_from_json
 from agent.secret import Secrets
@@ -77,7 +77,7 @@ class _Changes:
 def _answer(transport: Transport, done: Completed) -> dict[str, Any]:
     """The agent's answer where it says ok. Raises TransportError with its own words where it has any."""
     try:
-        answer: Any = json.loads(done.stdout)
+        answer: Any = loads(done.stdout)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

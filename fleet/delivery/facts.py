@@ -6,14 +6,13 @@ rollout.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from agent.codec import CodecError
+from agent.codec import CodecError, loads
 from agent.report import Report
 from agent.report import from_json as report_from_json
 from fleet.transport.base import Completed, Transport, TransportError
@@ -139,7 +138,7 @@ def _python(values: dict[str, str]) -> Python | None:
 def _report(text: str, complaints: str) -> tuple[Report | None, str | None]:
     """The agent's report, or why there is none, in its own words where it has any."""
     try:
-        answer: Any = json.loads(text)
+        answer: Any = loads(text)
     except ValueError:
         last = complaints.strip().splitlines()[-1:] or ["it says nothing"]
         return None, f"the agent does not answer: {last[0][:300]}"

@@ -6,12 +6,12 @@ Refuses to know what is in the archive. Called by rollout.
 
 from __future__ import annotations
 
-import json
 import shlex
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from agent.codec import loads
 from fleet.delivery.facts import Boot
 from fleet.delivery.release import ROOT, Release
 from fleet.transport.base import Transport, TransportError
@@ -26,7 +26,7 @@ def install(transport: Transport, release: Release, archive: bytes, boot: Boot) 
     timeout = transport.timeout + _START_SECONDS + len(archive) / _SLOWEST_BYTES_A_SECOND
     done = transport.run(program, stdin=archive, timeout=timeout)
     try:
-        answer: Any = json.loads(done.stdout)
+        answer: Any = loads(done.stdout)
         if answer["ok"] is True:
             return [str(note) for note in answer["notes"]]
         reason = str(answer["error"])

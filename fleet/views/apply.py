@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.markup import escape
 from rich.prompt import Confirm
 
 from agent.codec import encode
 from agent.report import Change
 from fleet.rollout.decide import Work
 from fleet.rollout.outcome import Outcome
-from fleet.views.console import emit_json, err, out
+from fleet.views.console import emit_json, err, escape, out
 
 SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
 COLOURS = {

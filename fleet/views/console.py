@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from typing import Any
 
+from rich import markup
 from rich.console import Console
 
 _WIDE = 250
@@ -24,6 +25,21 @@ def out() -> Console:
 def err() -> Console:
     """Standard error, for progress and warnings."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def escape(text: str) -> str:
+    """A text as `visible` shows it, its brackets no markup."""
+    return markup.escape(visible(text))
+
+
+def visible(text: str) -> str:
+    """A text in which whatever would move the cursor or colour the screen is spelt out.
+
+    For words that come from hosts and files, so that none of them can speak to the terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def emit_json(document: dict[str, Any]) -> None:

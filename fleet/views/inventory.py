@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from fleet.inventory.model import Host, Inventory
 from fleet.inventory.origins import Value
 from fleet.inventory.read import Reading
-from fleet.views.console import emit_json, out
+from fleet.views.console import emit_json, escape, out
 
 Values = Mapping[str, Value]
 

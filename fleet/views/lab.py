@@ -6,12 +6,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from fleet.lab.build import Built
 from fleet.lab.lab import HostState, Lab
-from fleet.views.console import emit_json, out
+from fleet.views.console import emit_json, escape, out
 
 
 def show_up(lab: Lab, built: Built, seconds: float, inventory: Path) -> None:

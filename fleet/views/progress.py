@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from fleet.views.console import err
+from fleet.views.console import err, escape
 
 
 class HostProgress:

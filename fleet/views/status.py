@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from agent.report import Link, Report
 from fleet.rollout.outcome import HostStatus
 from fleet.views.apply import warn_userspace
-from fleet.views.console import emit_json, out
+from fleet.views.console import emit_json, escape, out
 
 COLOURS = {"up": "green", "idle": "cyan", "down": "red"}
 

@@ -125,3 +125,8 @@ def test_a_probe_is_asked_for_by_its_option() -> None:
         transport = FakeTransport(completed(BARE))
         gather(transport, probe)
         assert transport.commands == [f"/bin/sh -s -- {word}"]
+
+
+def test_an_answer_nested_without_end() -> None:
+    facts = parse(completed(with_agent("[" * 100_000)))
+    assert (facts.report, facts.agent_error) == (None, "the agent does not answer: it says nothing")
