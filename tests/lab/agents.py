@@ -161,6 +161,7 @@ def linked(
         endpoint=f"{there.space.v4}:51820" if calls else None,
         allowed_ips=(f"{there.v4}/32", f"{there.v6}/128"),
         persistent_keepalive=keepalive,
+        addresses=(str(there.v4), str(there.v6)),
     )
     interface = Interface(
         name=here.interface,
