@@ -5,6 +5,7 @@ Called by the program that delivery installs, and by people on a host.
 
 from __future__ import annotations
 
+import os
 import sys
 
 USAGE = """\
@@ -16,11 +17,21 @@ usage: fleet-agent COMMAND
   service                  be the resident agent, in the foreground
   supervise [--restart]    keep the agent running where no systemd does it; --restart starts it anew
   supervise --stop         end the agent and what keeps it running; devices and tunnels go on
-  tunnel IFACE [--mtu N]   be the userspace WireGuard device IFACE, in the foreground
+  tunnel IFACE [--mtu N] [--log-stdout]
+                           be the userspace WireGuard device IFACE, in the foreground; --log-stdout: once
+                           it runs, messages go to stdout
   version                  print the version and the digest of this release
+
+As wg does, for the devices of this host, whatever made them:
+  show [IFACE|all|interfaces] [FIELD]      print devices, or one field of them for scripts
+  showconf IFACE                           print a device as a configuration file
+  setconf|addconf|syncconf IFACE FILE      make a device what a configuration file says
+  genkey, genpsk, pubkey                   print a new key, or the public key of the private one on stdin
 
 All of it is for root.
 """
+
+_WG = frozenset({"show", "showconf", "setconf", "addconf", "syncconf", "genkey", "genpsk", "pubkey"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if command == "tunnel":
         return _tunnel(options)
+    if command in _WG:
+        return _wg(command, options)
     allowed = {
         "report": ({"--probe"}, _report),
         "apply": ({"--replace-fleet"}, _apply),
@@ -87,16 +100,34 @@ def _supervise(options: list[str]) -> int:
 
 
 def _tunnel(options: list[str]) -> int:
-    if len(options) == 1 and not options[0].startswith("-"):
-        mtu = None
-    elif len(options) == 3 and options[1] == "--mtu" and options[2].isdecimal() and len(options[2]) < 6:
-        mtu = int(options[2])
-    else:
-        sys.stderr.write(f"fleet-agent: tunnel: expected IFACE [--mtu N]\n{USAGE}")
+    names, rest = options[:1], options[1:]
+    given: dict[str, int] = {}
+    if rest[:1] == ["--mtu"] and len(rest) > 1 and rest[1].isdecimal() and len(rest[1]) < 6:
+        given["mtu"] = int(rest[1])
+        rest = rest[2:]
+    if not names or names[0].startswith("-") or rest not in ([], ["--log-stdout"]):
+        sys.stderr.write(f"fleet-agent: tunnel: expected IFACE [--mtu N] [--log-stdout]\n{USAGE}")
         return 1
     from agent.tunnel.main import run
 
-    return run(options[0]) if mtu is None else run(options[0], mtu)
+    return run(names[0], started=_log_to_stdout if rest else _nothing, **given)
+
+
+def _log_to_stdout() -> None:
+    os.dup2(1, 2)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _wg(command: str, options: list[str]) -> int:
+    from agent.wg.main import run
+
+    try:
+        return run(command, options)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _version(_options: list[str]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Optional
 
 from agent.bundle import Bundle
+from agent.curve import clamp
 from agent.report import FOREIGN
 from agent.secret import SecretRef, Secrets
 
@@ -27,8 +28,3 @@ class KeyNames:
 
     def preshared(self, key: Optional[bytes]) -> Optional[SecretRef]:
         return None if key is None else self._preshared.get(key, FOREIGN)
-
-
-def clamp(key: bytes) -> bytes:
-    """The scalar that 32 bytes stand for (RFC 7748, section 5)."""
-    return bytes([key[0] & 248, *key[1:31], key[31] & 127 | 64])

@@ -22,6 +22,7 @@ FOLDER = Path("/var/run/wireguard")
 PATIENCE = 10.0
 """Seconds for an answer; thousands of peers take some."""
 
+_SUFFIX = ".sock"
 _NO_KEY = bytes(32)
 _LONGEST_ANSWER = 256 << 20
 
@@ -34,6 +35,15 @@ class UserspaceDevice:
     def __init__(self, folder: Path = FOLDER, patience: float = PATIENCE) -> None:
         self._folder = folder
         self._patience = patience
+
+    def names(self) -> tuple[str, ...]:
+        """The interfaces whose control sockets somebody listens on, in the order of the folder."""
+        try:
+            found = [path.name for path in self._folder.iterdir()]
+        except FileNotFoundError:
+            return ()
+        names = (name[: -len(_SUFFIX)] for name in found if name.endswith(_SUFFIX))
+        return tuple(name for name in names if name and self.is_alive(name))
 
     def is_alive(self, interface: str) -> bool:
         """Whether a process listens on the interface's control socket."""
@@ -62,7 +72,7 @@ class UserspaceDevice:
             pass
 
     def _path(self, interface: str) -> Path:
-        return self._folder / f"{interface}.sock"
+        return self._folder / f"{interface}{_SUFFIX}"
 
     def _ask(self, interface: str, text: str) -> Lines:
         """The lines of the answer, without the errno at its end."""
@@ -195,6 +205,6 @@ def _key(text: Optional[str]) -> Optional[bytes]:
 
 
 def _public(private_key: bytes) -> bytes:
-    from agent.wireguard.x25519 import PrivateKey
+    from agent.curve import public_key
 
-    return PrivateKey(private_key).public
+    return public_key(private_key)

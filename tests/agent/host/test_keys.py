@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.bundle import Bundle, Interface
-from agent.host.keys import KeyNames, clamp
+from agent.curve import clamp
+from agent.host.keys import KeyNames
 from agent.report import FOREIGN
 from agent.secret import Secret, SecretRef, Secrets
 from agent.wireguard.x25519 import PrivateKey
