@@ -7,6 +7,7 @@ observations are made. Called by the agent's service (which makes reports), conv
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
@@ -67,6 +68,10 @@ class ObservedInterface:
     addresses: tuple[str, ...] = ()
     peers: tuple[ObservedPeer, ...] = ()
     routes: tuple[Route, ...] = ()
+
+    def __post_init__(self) -> None:
+        for address in self.addresses:
+            ipaddress.ip_interface(address)
 
 
 @dataclass(frozen=True)
