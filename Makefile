@@ -1,7 +1,8 @@
 # `make demo` and `make test` install what they need; each says what.
 PYTHON = .venv/bin/python
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check fuzz bench clean
+SECONDS = 60
 
 demo:  ## five hosts on this machine, meshed with one command (root)
 	@scripts/setup demo
@@ -17,6 +18,10 @@ check:  ## linters, types, fast tests
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -m "not lab and not slow"
+
+fuzz:  ## feeds nonsense to whatever reads from outside, SECONDS each; keeps what was new
+	@scripts/setup test
+	$(PYTHON) -m tests.fuzz $(SECONDS) $(TARGETS)
 
 bench:  ## our userspace tunnel beside wireguard-go, in one run (root)
 	@scripts/setup test

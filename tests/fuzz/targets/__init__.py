@@ -1,0 +1,1 @@
+"""One file a target: `check(data)` raises where an invariant is hurt, `TOKENS` are words of its language."""
