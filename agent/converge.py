@@ -21,7 +21,7 @@ from agent.secret import SecretRef
 
 @dataclass(frozen=True)
 class AddInterface:
-    """Make a WireGuard device; with `instead`, one of another backend has to go first."""
+    """Make a WireGuard device; with `instead`, one of another backend or that hangs has to go first."""
 
     interface: str
     backend: Backend
@@ -191,12 +191,14 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
 
 
 def _is_misfit(wanted: Interface, actual: Optional[ObservedInterface]) -> bool:
-    return actual is not None and wanted.backend not in ("auto", actual.backend)
+    """Whether a device has to go before the wanted one can be made: of the other kind, or one that hangs."""
+    return actual is not None and (wanted.backend not in ("auto", actual.backend) or not actual.answers)
 
 
 def _make_interface(wanted: Interface, actual: Optional[ObservedInterface]) -> Step:
     operation = AddInterface(wanted.name, wanted.backend, instead=actual is not None)
-    return _step("interface", wanted.name, wanted.backend, actual.backend if actual else None, operation)
+    found = None if actual is None else actual.backend if actual.answers else f"{actual.backend}, hangs"
+    return _step("interface", wanted.name, wanted.backend, found, operation)
 
 
 def _remove_interface(actual: ObservedInterface) -> Step:

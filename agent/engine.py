@@ -18,7 +18,7 @@ from agent.bundle import Bundle
 from agent.codec import encode
 from agent.converge import AddInterface, SetDevice, SetPeer, Step, converge
 from agent.health import PeerKey, Track
-from agent.host.errors import HostError
+from agent.host.errors import HostError, SilentError
 from agent.report import Change, Observed, Report
 from agent.secret import Secrets
 from agent.store import Contents, Store, StoreError, finished_contents, next_contents
@@ -48,12 +48,14 @@ class Clocks:
 class Converged:
     """What converging did. `complete`: everything that had to be done worked.
 
-    `shaken`: to some peers our device, or the way to them, is not what it was.
+    `shaken`: to some peers our device, or the way to them, is not what it was. `revived`: interfaces whose
+    tunnel process hung and was replaced.
     """
 
     changes: tuple[Change, ...]
     complete: bool
     shaken: bool = False
+    revived: tuple[str, ...] = ()
 
 
 class Engine:
@@ -149,7 +151,9 @@ class Engine:
         shaken = _shaken(bundle, done)
         before = health.peers_of(observed)
         self._shaken.update({key: before[key].rx_bytes if key in before else 0 for key in shaken})
-        return Converged(tuple(step.change for step in done), complete, bool(shaken))
+        made = {step.operation.interface for step in done if isinstance(step.operation, AddInterface)}
+        revived = tuple(name for name in _silent(observed) if name in made)
+        return Converged(tuple(step.change for step in done), complete, bool(shaken), revived)
 
     def report(self) -> Report:
         """The host as it is now. Raises HostError."""
@@ -164,6 +168,7 @@ class Engine:
             pending = tuple(step.change for step in converge(bundle, observed, contents.baseline))
             links = health.links(bundle, observed, self._tracks, now, wall)
         stored = () if self._store_problem is None else (self._store_problem,)
+        silent = tuple(str(SilentError(name)) for name in _silent(observed))
         return Report(
             version=reports.VERSION,
             release=self._release,
@@ -176,7 +181,7 @@ class Engine:
             observed=observed,
             pending=pending,
             links=links,
-            problems=stored + self._problems + self._notes(),
+            problems=tuple(dict.fromkeys(stored + self._problems + silent + self._notes())),
             restarts=dict(self._restarts),
             time=wall,
         )
@@ -242,7 +247,7 @@ class Engine:
     def _execute(self, steps: Iterable[Step], why: str) -> tuple[list[Step], list[str]]:
         """Carries out `steps`; after a failure nothing is removed any more, for it may be all there is.
 
-        Of an interface that could not be made nothing else is tried: one sentence says it all.
+        Of an interface that could not be made, or hangs, nothing else is tried: one sentence says it all.
         """
         done: list[Step] = []
         problems: list[str] = []
@@ -258,8 +263,8 @@ class Engine:
             except HostError as error:
                 problems.append(str(error))
                 self._log(f"failed: {error}")
-                if isinstance(step.operation, AddInterface):
-                    unmade.add(step.operation.interface)
+                if isinstance(step.operation, AddInterface) or isinstance(error, SilentError):
+                    unmade.add(getattr(step.operation, "interface", ""))
             else:
                 done.append(step)
                 self._log(f"{step.change.action} {step.change.layer} {step.change.item} ({why})")
@@ -302,6 +307,11 @@ def _shaken(bundle: Bundle, done: Iterable[Step]) -> frozenset[PeerKey]:
         elif isinstance(operation, SetPeer) and operation.endpoint is not None:
             found.add((operation.interface, operation.public_key))
     return frozenset(found)
+
+
+def _silent(observed: Observed) -> tuple[str, ...]:
+    """The interfaces whose tunnel process does not answer."""
+    return tuple(interface.name for interface in observed.interfaces if not interface.answers)
 
 
 def _is_endpoint(step: Step) -> bool:

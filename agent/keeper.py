@@ -22,7 +22,7 @@ RETRY = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 class Keeper:
     """Remembers the devices that should be there and what is due.
 
-    `restarts` counts, by interface, the tunnel processes that ended and were not told to.
+    `restarts` counts, by interface, the tunnel processes that ended without being told to, or hung.
     """
 
     def __init__(self) -> None:
@@ -71,8 +71,12 @@ class Keeper:
             backoff = self._backoffs.setdefault(name, Backoff(LOST, CALM))
             self._due[name] = now + backoff.ended(now)
             if name in tunnels:
-                self.restarts[name] = self.restarts.get(name, 0) + 1
+                self.count(name)
         return lost
+
+    def count(self, name: str) -> None:
+        """The tunnel process of an interface ended, or had to be ended because it hung."""
+        self.restarts[name] = self.restarts.get(name, 0) + 1
 
     def wait(self, name: str, now: float) -> float:
         """Seconds until a lost interface is made again."""
@@ -92,5 +96,5 @@ class Keeper:
         )
 
     def heal(self, now: float) -> None:
-        """Something differs and this host mends differences by itself."""
+        """Something differs that this host mends by itself."""
         self._due.setdefault("", now)

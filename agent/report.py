@@ -55,7 +55,10 @@ class ObservedPeer:
 
 @dataclass(frozen=True)
 class ObservedInterface:
-    """An interface as the host has it; `routes` are only those that carry our protocol number."""
+    """An interface as the host has it; `routes` are only those that carry our protocol number.
+
+    `answers`: whether its device could be asked; if not, what only the device knows is not here.
+    """
 
     name: str
     backend: Literal["kernel", "userspace"]
@@ -68,6 +71,7 @@ class ObservedInterface:
     addresses: tuple[str, ...] = ()
     peers: tuple[ObservedPeer, ...] = ()
     routes: tuple[Route, ...] = ()
+    answers: bool = True
 
     def __post_init__(self) -> None:
         for address in self.addresses:

@@ -116,7 +116,7 @@ class Service:
         try:
             action()
         except Exception as error:
-            log(f"fault: {_where(error)}")
+            log(str(error) if _is_expected(error) else f"fault: {_where(error)}")
 
     def _keep(self) -> None:
         now = time.monotonic()
@@ -138,13 +138,16 @@ class Service:
         """Follows the links, and finds what the look-ups cannot."""
         report = self._engine.report()
         bundle = self._engine.bundle
-        if bundle is not None and report.pending and bundle.self_heal:
+        hangs = any(not interface.answers for interface in report.observed.interfaces)
+        if bundle is not None and report.pending and (bundle.self_heal or hangs):
             self._keeper.heal(now)
 
     def _converge(self, why: str) -> Converged:
         done = self._engine.converge(why)
         bundle = self._engine.bundle
         names = [] if bundle is None else [interface.name for interface in bundle.interfaces]
+        for name in done.revived:
+            self._keeper.count(name)
         self._keeper.converged(time.monotonic(), done.complete, indexes(names))
         self._next_observe = 0.0
         return done
@@ -230,11 +233,15 @@ def run(run_folder: Path = Path(places.RUN), state_folder: Path = Path(places.ST
 
 
 def start_tunnel(interface: str) -> subprocess.Popen[bytes]:
-    """A tunnel process of its own session: it outlives the agent, and its messages go where ours go."""
+    """A tunnel process of its own session: it outlives the agent.
+
+    What it says until it runs is for us to read, and then goes where our messages go.
+    """
     return subprocess.Popen(
-        [*places.program(), "tunnel", interface],
+        [*places.program(), "tunnel", interface, "--log-stdout"],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno(),
+        stderr=subprocess.PIPE,
         start_new_session=True,
         cwd="/",
     )

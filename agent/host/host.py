@@ -29,7 +29,7 @@ from agent.converge import (
     Step,
 )
 from agent.host.device import Device, DeviceEdit, DeviceState, PeerEdit, SocketAddress
-from agent.host.errors import HostError
+from agent.host.errors import HostError, SilentError
 from agent.host.forwarding import Forwarding
 from agent.host.kernel import KernelDevice
 from agent.host.keys import KeyNames
@@ -83,7 +83,8 @@ class Host:
     def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
         """The WireGuard devices that `bundle` names, or `names`, as they are; keys as references.
 
-        A device whose tunnel process is dead is none. Raises HostError.
+        A device whose tunnel process is dead is none; of one that does not answer, what the kernel knows is
+        told. Raises HostError.
         """
         self._tunnels.reap()
         keys = KeyNames(bundle, secrets)
@@ -97,6 +98,8 @@ class Host:
         operation = step.operation
         try:
             self._do[type(operation)](operation, secrets)
+        except TimeoutError as error:
+            raise SilentError(getattr(operation, "interface", "")) from error
         except OSError as error:
             raise HostError(sentence(operation, error)) from error
 
@@ -106,12 +109,16 @@ class Host:
             backend = None if link is None else self._backend(name, link)
             if link is None or backend is None:
                 return None
-            device = self._device(backend).read(name)
+            device = self._read(name, backend)
             addresses, routes = self._network.addresses(link.index), self._network.routes(link.index)
         except OSError as error:
             if error.errno in _GONE:
                 return None
             raise HostError(f"{name}: cannot be observed: {why(error.errno or 0)}") from error
+        if device is None:
+            return ObservedInterface(
+                name, backend, link.up, link.mtu, addresses=addresses, routes=routes, answers=False
+            )
         return ObservedInterface(
             name=name,
             backend=backend,
@@ -125,6 +132,13 @@ class Host:
             peers=_peers(device, keys),
             routes=routes,
         )
+
+    def _read(self, name: str, backend: Literal["kernel", "userspace"]) -> Optional[DeviceState]:
+        """None where it does not answer."""
+        try:
+            return self._device(backend).read(name)
+        except TimeoutError:
+            return None
 
     def _backend(self, name: str, link: LinkState) -> Optional[Literal["kernel", "userspace"]]:
         if link.kind == "wireguard":
@@ -143,7 +157,9 @@ class Host:
 
     def _add_interface(self, wanted: AddInterface, _secrets: Secrets) -> None:
         name = wanted.interface
-        if wanted.instead:
+        if wanted.instead and self._userspace.silence(name):
+            self._tunnels.end_silent(name)
+        elif wanted.instead:
             self._remove(name)
         link = self._network.link(name)
         if link is not None and self._backend(name, link) is None:

@@ -24,7 +24,6 @@ from agent.converge import (
 _REMEDIES = {
     errno.EPERM: "the agent needs root with CAP_NET_ADMIN",
     errno.EADDRINUSE: "its UDP port is in use by another program: end that, or set another fleet_listen_port",
-    errno.ETIMEDOUT: "its tunnel process does not answer: kill it, the agent starts another",
     errno.ECONNREFUSED: "its tunnel process ended meanwhile: the agent starts another",
     errno.ECONNRESET: "its tunnel process ended meanwhile: the agent starts another",
     errno.EPROTO: "its tunnel process gave an answer that is none: is it WireGuard's?",

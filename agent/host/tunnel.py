@@ -1,11 +1,14 @@
 """Tunnel processes: one is started for each userspace device, and lives on without us.
 
-Job: start one and wait until its device is there and its socket answers; see one off. Refuses to know
-how a process is started (the command is given) and what its device is then told. Called by host.
+Job: start one and wait until its device is there and its socket answers; see one off, also one that
+hangs. Refuses to know how a process is started (the command is given) and what its device is then told.
+Called by host.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -13,16 +16,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agent.host.errors import HostError
+from agent.host.errors import HostError, SilentError
 from agent.host.userspace import UserspaceDevice
+from agent.log import log
 
 Spawn = Callable[[str], "subprocess.Popen[bytes]"]
-"""Starts the tunnel process of an interface, detached from us."""
+"""Starts the tunnel process of an interface, detached from us; its stderr is ours to read until it runs."""
 
 START_SECONDS = 15.0
 END_SECONDS = 5.0
+SILENT_SECONDS = 30.0
+"""How long a process must have left every request without an answer to be taken for one that hangs."""
 _STEP = 0.02
-_LOG = "stands in the agent's log: journalctl -u fleet-agent, or /var/lib/fleet-agent/agent.log"
+_LOG = "what it said stands in the agent's log: journalctl -u fleet-agent, or /var/lib/fleet-agent/agent.log"
 _TUN = Path("/dev/net/tun")
 
 
@@ -38,14 +44,8 @@ class Tunnels:
     def start(self, interface: str) -> None:
         """Returns when the device is there and answers. Raises HostError."""
         self.reap()
-        if self._device.is_alive(interface):
-            # Perhaps it was started by an agent that ended meanwhile, and is about to make its device.
-            if self._wait(lambda: self._is_ready(interface), END_SECONDS):
-                return
-            raise HostError(
-                f"{interface}: a tunnel process holds its control socket, but its device is not here: "
-                "end that process, then apply again"
-            )
+        if self._is_there(interface):
+            return
         if not _TUN.exists():
             raise HostError(
                 f"{interface}: {_TUN} does not exist: load the module (modprobe tun) or, in a container, "
@@ -57,22 +57,40 @@ class Tunnels:
             raise HostError(f"{interface}: the tunnel process cannot be started: {error}") from error
         self._children[interface] = process
         self._wait(lambda: self._is_ready(interface) or process.poll() is not None, self._patience)
+        said = _said(process)
+        for line in said:
+            log(line)
         if process.poll() is not None:
             del self._children[interface]
-            raise HostError(
-                f"{interface}: the tunnel process ended at once (status {process.returncode}); why, {_LOG}"
-            )
+            why = said[-1] if said else f"with status {process.returncode} and without a word"
+            why = why.replace(f"fleet-agent tunnel {interface}: ", "")
+            raise HostError(f"{interface}: the tunnel process ended at once: {why}")
         if not self._is_ready(interface):
             process.terminate()
             raise HostError(
                 f"{interface}: the tunnel process did not answer within {self._patience:g} s and was ended; "
-                f"what it said {_LOG}"
+                f"{_LOG}"
             )
+
+    def end_silent(self, interface: str) -> None:
+        """Ends a tunnel that has not answered for SILENT_SECONDS, nor does now. Raises HostError, OSError.
+
+        One that is merely slow must never be ended: its sessions work.
+        """
+        if self._device.silence(interface) < SILENT_SECONDS:
+            raise SilentError(interface)
+        if not self._device.is_silent(interface):
+            raise HostError(f"{interface}: its tunnel process answers again")
+        self._kill(interface)
+        log(f"{interface}: ended its tunnel process, which did not answer any more")
+        self.ended(interface)
 
     def ended(self, interface: str) -> None:
         """Sees a tunnel off whose device was removed, which ends it. Raises HostError where it does not."""
-        if not self._wait(lambda: not self._device.is_alive(interface), END_SECONDS):
-            raise HostError(f"{interface}: its tunnel process does not end: kill it, then apply again")
+        if not self._wait(lambda: self._is_gone(interface), END_SECONDS):
+            self._kill(interface)
+            if not self._wait(lambda: self._is_gone(interface), END_SECONDS):
+                raise HostError(f"{interface}: its tunnel process does not end: kill it, then apply again")
         self._device.remove_stale(interface)
         process = self._children.pop(interface, None)
         if process is not None:
@@ -85,12 +103,35 @@ class Tunnels:
             if process.poll() is not None:
                 del self._children[interface]
 
-    def _is_ready(self, interface: str) -> bool:
-        try:
-            socket.if_nametoindex(interface)
-        except OSError:
+    def _is_there(self, interface: str) -> bool:
+        """Whether a tunnel runs; one that is starting or ending is waited for. Raises HostError.
+
+        It may have been started by an agent that ended meanwhile, and be about to make its device.
+        """
+        self._wait(lambda: self._is_ready(interface) or not self._device.is_alive(interface), END_SECONDS)
+        if not self._device.is_alive(interface):
             return False
-        return self._device.is_alive(interface)
+        if self._is_ready(interface):
+            return True
+        process = self._device.process(interface) or "one that cannot be seen from here"
+        raise HostError(
+            f"{interface}: a tunnel process ({process}) holds its control socket, but its device is not here "
+            "(was it renamed or moved?): end that process, and the agent makes the device anew"
+        )
+
+    def _kill(self, interface: str) -> None:
+        child = self._children.get(interface)
+        process = self._device.process(interface) or (child.pid if child else None)
+        if process is None:
+            raise HostError(f"{interface}: its tunnel process hangs and cannot be found: kill it")
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+    def _is_ready(self, interface: str) -> bool:
+        return _exists(interface) and self._device.is_alive(interface)
+
+    def _is_gone(self, interface: str) -> bool:
+        return not _exists(interface) and not self._device.is_alive(interface)
 
     def _wait(self, condition: Callable[[], bool], limit: float) -> bool:
         end = time.monotonic() + limit
@@ -99,3 +140,21 @@ class Tunnels:
                 return False
             time.sleep(_STEP)
         return True
+
+
+def _exists(interface: str) -> bool:
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True
+
+
+def _said(process: subprocess.Popen[bytes]) -> list[str]:
+    """The lines that a process said while it started; from then on it speaks to the log itself."""
+    if process.stderr is None:
+        return []
+    with process.stderr as stream:
+        os.set_blocking(stream.fileno(), False)
+        text = stream.read() or b""
+    return [line for line in text.decode(errors="replace").splitlines() if line.strip()]

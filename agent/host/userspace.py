@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +21,10 @@ from agent.bundle import join_endpoint
 from agent.host.device import DeviceEdit, DeviceState, PeerEdit, PeerState, SocketAddress
 
 FOLDER = Path("/var/run/wireguard")
-PATIENCE = 10.0
-"""Seconds for an answer; thousands of peers take some."""
+PATIENCE = 5.0
+"""Seconds without a byte of an answer; thousands of peers take some."""
+SHORT_PATIENCE = 1.0
+"""The same for a process that let one wait in vain the last time."""
 
 _SUFFIX = ".sock"
 _NO_KEY = bytes(32)
@@ -35,6 +39,8 @@ class UserspaceDevice:
     def __init__(self, folder: Path = FOLDER, patience: float = PATIENCE) -> None:
         self._folder = folder
         self._patience = patience
+        self._silent: dict[str, float] = {}
+        """Since when (monotonic) a process did not answer any request."""
 
     def names(self) -> tuple[str, ...]:
         """The interfaces whose control sockets somebody listens on, in the order of the folder."""
@@ -56,6 +62,30 @@ class UserspaceDevice:
                 return False
         return True
 
+    def silence(self, interface: str) -> float:
+        """Seconds since a process was first asked in vain; 0 where the last request was answered."""
+        since = self._silent.get(interface)
+        return 0.0 if since is None else time.monotonic() - since
+
+    def is_silent(self, interface: str) -> bool:
+        """Whether the process lets one wait in vain once more, in full; raises OSError for other faults."""
+        try:
+            self._request(interface, "get=1\n\n", self._patience)
+        except TimeoutError:
+            return True
+        return False
+
+    def process(self, interface: str) -> Optional[int]:
+        """The process that listens on the control socket (unix(7), SO_PEERCRED); None if that is not told."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+            try:
+                sock.connect(str(self._path(interface)))
+            except OSError:
+                return None
+            found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        number: int = struct.unpack("3i", found)[0]
+        return number if number > 1 else None  # 0: of another process id namespace
+
     def remove_stale(self, interface: str) -> None:
         """Removes the socket of a process that is gone."""
         if not self.is_alive(interface):
@@ -76,14 +106,8 @@ class UserspaceDevice:
 
     def _ask(self, interface: str, text: str) -> Lines:
         """The lines of the answer, without the errno at its end."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(self._patience)
-            try:
-                sock.connect(str(self._path(interface)))
-                sock.sendall(text.encode())
-                answer = _receive(sock)
-            except socket.timeout as error:
-                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from error
+        patience = min(SHORT_PATIENCE, self._patience) if interface in self._silent else self._patience
+        answer = self._request(interface, text, patience)
         *lines, last = [line.partition("=") for line in answer.split("\n")]
         if last[0] != "errno":
             raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
@@ -91,6 +115,23 @@ class UserspaceDevice:
         if number:
             raise OSError(number, os.strerror(number))
         return iter([(key, value) for key, _, value in lines])
+
+    def _request(self, interface: str, text: str, patience: float) -> str:
+        """The answer. Raises TimeoutError, with its errno, where there is none for so many seconds."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(patience)
+            try:
+                sock.connect(str(self._path(interface)))
+                sock.sendall(text.encode())
+                answer = _receive(sock)
+            except socket.timeout as error:
+                self._silent.setdefault(interface, time.monotonic())
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from error
+            except OSError:
+                self._silent.pop(interface, None)
+                raise
+        self._silent.pop(interface, None)
+        return answer
 
 
 def request(edit: DeviceEdit) -> str:

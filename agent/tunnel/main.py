@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 
@@ -33,9 +33,10 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_=+.-]{1,15}")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(interface: str, mtu: int = DEFAULT_MTU) -> int:
+def run(interface: str, mtu: int = DEFAULT_MTU, started: Callable[[], object] = lambda: None) -> int:
     """Runs until SIGINT, SIGTERM or SIGHUP, or until the device or its control socket is removed.
 
+    `started` is called once nothing can keep it from running any more.
     The exit status: 0, or 1 where it could not start, which one line on stderr explains.
     """
     try:
@@ -43,7 +44,7 @@ def run(interface: str, mtu: int = DEFAULT_MTU) -> int:
         _occupy_standard_streams()
         _keep_memory_private()
         with _stop_signal() as stop:
-            _serve(interface, mtu, stop)
+            _serve(interface, mtu, stop, started)
     except StartError as error:
         _say(interface, str(error))
         return 1
@@ -55,7 +56,7 @@ def clock() -> Time:
     return Time(time.clock_gettime(time.CLOCK_BOOTTIME), time.time_ns())
 
 
-def _serve(interface: str, mtu: int, stop: int) -> None:
+def _serve(interface: str, mtu: int, stop: int, started: Callable[[], object]) -> None:
     """The control socket comes last: who sees it may rely on the rest."""
     with ExitStack() as stack:
         tun = stack.enter_context(closing(Tun(interface, mtu)))
@@ -65,6 +66,7 @@ def _serve(interface: str, mtu: int, stop: int) -> None:
         device = Device(os.urandom, mtu)
         uapi = Uapi(device, sockets, clock)
         control = stack.enter_context(closing(ControlSocket(interface, uapi.serve)))
+        started()
         say = partial(_say, interface)
         Loop(device, tun, watch, routes, sockets, control, clock, stop, say).run()
 

@@ -23,7 +23,7 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
     seen = {interface.name: interface for interface in observed.interfaces}
     for wanted in bundle.interfaces:
         found = seen.pop(wanted.name, None)
-        if found is None:
+        if found is None or not found.answers:
             operation = AddInterface(wanted.name, wanted.backend)
             steps.append(Step(Change("interface", wanted.name, "add"), operation))
         if found is None or found.mtu != wanted.mtu or _keys(found.peers) != _keys(wanted.peers):
@@ -47,6 +47,7 @@ class FakeHost:
     failing: set[str] = field(default_factory=set)
     blind: Optional[str] = None
     dies_at_once: bool = False
+    hanging: set[str] = field(default_factory=set)
     bundle: Optional[Bundle] = None
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -65,6 +66,7 @@ class FakeHost:
                     peers=tuple(
                         self.peers.get(p.public_key, ObservedPeer(p.public_key)) for p in device.peers
                     ),
+                    answers=device.name not in self.hanging,
                 )
                 for device in self.devices.values()
                 if device.name in looked_at
@@ -89,6 +91,7 @@ class FakeHost:
         self.devices[name] = next(wanted for wanted in self.bundle.interfaces if wanted.name == name)
         assert self.devices[name].private_key in secrets
         if isinstance(operation, AddInterface):
+            self.hanging.discard(name)
             self.devices[name] = replace(self.devices[name], mtu=576, peers=())
             self.indexes[name] = next(self._numbers)
         elif self.dies_at_once:

@@ -33,6 +33,8 @@ def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         ["tunnel", "wg0", "--mtu"],
         ["tunnel", "wg0", "--mtu", "big"],
         ["tunnel", "wg0", "wg1"],
+        ["tunnel", "--log-stdout"],
+        ["tunnel", "wg0", "--log-stdout", "--mtu", "1400"],
     ],
 )
 def test_what_is_not_a_command_is_usage_and_exit_code_1(

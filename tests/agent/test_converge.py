@@ -232,6 +232,18 @@ def test_a_device_of_the_wrong_backend_is_replaced_with_all_that_is_on_it(auto: 
     assert converge(wanted, host.observe(), wanted) == ()
 
 
+def test_a_device_that_hangs_is_replaced_with_all_that_is_on_it() -> None:
+    host = done(WANTED)
+    seen = host.observe().interfaces[0]
+    hung = Observed((replace(seen, private_key=None, listen_port=0, peers=(), answers=False),))
+    first, *others = converge(WANTED, hung, WANTED)
+    assert first.operation == AddInterface("wg0", "auto", instead=True)
+    assert (first.change.action, first.change.actual) == ("change", "userspace, hangs")
+    for step in (first, *others):
+        host.execute(step)
+    assert converge(WANTED, host.observe(), WANTED) == ()
+
+
 def test_routes_change_over_to_another_interface_at_once() -> None:
     detour = bundle(
         interface(peer(2, "10.0.0.2/32", "10.2.0.0/16"), peer(3, "10.0.0.3/32"), routes=()),

@@ -141,6 +141,21 @@ def test_the_end_takes_nothing_away(start: Start) -> None:
     assert not agent.socket.exists()
 
 
+def test_a_tunnel_that_hangs_is_a_problem_until_it_is_replaced_and_counted(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OBSERVE_SECONDS", 0.05)
+    agent = start(FakeHost())
+    agent.apply(bundle(1))
+    agent.host.failing.add("wg0")  # it does not hang for long enough yet
+    agent.host.hanging.add("wg0")
+    wait_until(lambda: "failed wg0" in agent.host.events, "a try")
+    assert any("does not answer" in problem for problem in agent.report().problems)
+    agent.host.failing.clear()
+    wait_until(lambda: agent.report().restarts == {"wg0": 1}, "another tunnel")
+    assert agent.report().problems == ()
+
+
 def test_a_tunnel_that_died_is_started_again_and_counted(start: Start) -> None:
     agent = start(FakeHost())
     agent.apply(bundle(1))

@@ -188,11 +188,11 @@ def test_leaving_takes_everything_away(pair: Pair) -> None:
 
 
 def test_a_probe_calls_those_it_has_not_heard_of(bare: Pair) -> None:
-    first, _ = bare
-    for here, there in (bare, bare[::-1]):
-        here.start()
-        here.apply(*linked(here, there))
-    assert [link.state for link in first.report().links] == ["idle"]
+    first, second = bare
+    first.start()
+    first.apply(*linked(first, second))
+    second.start()
+    second.apply(*linked(second, first, calls=False))
     assert [link.state for link in first.report(probe=True).links] == ["up"]
 
 

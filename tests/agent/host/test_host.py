@@ -28,7 +28,7 @@ from agent.converge import (
     Step,
 )
 from agent.host.device import DeviceEdit, DeviceState, PeerEdit, PeerState, SocketAddress
-from agent.host.errors import HostError
+from agent.host.errors import HostError, SilentError
 from agent.host.forwarding import Forwarding
 from agent.host.host import Host
 from agent.host.network import LinkState, Network
@@ -95,6 +95,9 @@ class FakeDevice:
 
     def remove_stale(self, _interface: str) -> None:
         pass
+
+    def silence(self, _interface: str) -> float:
+        return 1.0 if self.fail == errno.ETIMEDOUT else 0.0
 
     def read(self, _interface: str) -> DeviceState:
         self._check()
@@ -228,11 +231,29 @@ def test_a_device_that_vanishes_under_our_eyes_is_none() -> None:
     assert world.host.observe(bundle("wg0"), SECRETS, []).interfaces == ()
 
 
-def test_a_tunnel_that_does_not_answer_is_named() -> None:
+def test_of_a_tunnel_that_does_not_answer_the_kernel_still_tells() -> None:
+    world = World(wg0=TUNNEL, wg1=KERNEL)
+    world.userspace.fail = errno.ETIMEDOUT
+    silent, other = world.host.observe(bundle("wg0", "wg1"), SECRETS, []).interfaces
+    assert silent == ObservedInterface(
+        "wg0",
+        "userspace",
+        up=False,
+        mtu=1400,
+        addresses=("10.0.0.4/32",),
+        routes=(Route("10.4.0.0/16"),),
+        answers=False,
+    )
+    assert other.answers
+
+
+def test_a_tunnel_that_does_not_answer_is_not_changed_nor_ended_at_once() -> None:
     world = World(wg0=TUNNEL)
     world.userspace.fail = errno.ETIMEDOUT
-    with pytest.raises(HostError, match=r"^wg0: .*does not answer"):
-        world.host.observe(bundle("wg0"), SECRETS, [])
+    for operation in (SetDevice("wg0", fwmark=1), AddInterface("wg0", "auto", instead=True)):
+        with pytest.raises(SilentError, match=r"^wg0: .*does not answer"):
+            world.execute(operation)
+    assert (world.network.done, world.spawned) == ([], [])
 
 
 def test_auto_is_the_kernels_where_it_can() -> None:
@@ -251,7 +272,7 @@ def test_without_the_kernels_a_tunnel_process_is_started(
     monkeypatch.setattr("agent.host.tunnel._TUN", Path("/dev/null"))
     complaint = world.complaint(AddInterface("wg0", backend))
     assert world.spawned == ["wg0"]
-    assert complaint.startswith("wg0: the tunnel process ended at once (status 1)")
+    assert complaint.startswith("wg0: the tunnel process ended at once: with status 1 and")
 
 
 def test_a_kernel_that_must_but_cannot_is_an_error_with_the_remedy() -> None:
