@@ -96,6 +96,22 @@ def wired_pair(prefix: str = "fleet") -> Iterator[tuple[Namespace, Namespace]]:
         yield first, second
 
 
+@contextmanager
+def third(between: Namespace, wire: str, number: int) -> Iterator[Namespace]:
+    """One more namespace, on a wire of its own to `between`, whose end is called `wire`.
+
+    The new one is 198.18.NUMBER.2, 2001:db8:NUMBER::2 there and `between` .1, ::1. Routes are not made.
+    """
+    space = Namespace(f"{between.name}-{number}", "wire0", f"198.18.{number}.2", f"2001:db8:{number}::2")
+    with _namespace(space):
+        between.run("ip", "link", "add", wire, "type", "veth", "peer", "wire0", "netns", space.name)
+        for here, link, end in ((between, wire, 1), (space, "wire0", 2)):
+            here.run("ip", "address", "add", f"198.18.{number}.{end}/24", "dev", link)
+            here.run("ip", "address", "add", f"2001:db8:{number}::{end}/64", "dev", link, "nodad")
+            here.run("ip", "link", "set", link, "up")
+        yield space
+
+
 def interface_name(prefix: str = "t") -> str:
     """A name for a WireGuard device that no other test uses now: control sockets lie in one folder."""
     return f"{prefix}{os.getpid()}x{next(_numbers)}"
