@@ -13,6 +13,7 @@ from typing import Literal
 from fleet.inventory.model import Address
 
 _FAMILY = {4: "ipv4", 6: "ipv6"}
+_ICMP, _ICMPV6 = 1, 58  # by number: minimal systems have no /etc/protocols to look names up in
 _TARGET = {4: "ip to {}", 6: "ip6 to [{}]"}
 
 
@@ -55,7 +56,7 @@ table inet router {{
     type filter hook input priority filter; policy drop;
     ct state established,related accept
     iifname "lo" accept
-    meta l4proto {{ icmp, ipv6-icmp }} accept
+    meta l4proto {{ {_ICMP}, {_ICMPV6} }} accept
   }}
 }}
 """
