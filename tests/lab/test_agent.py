@@ -187,7 +187,7 @@ def test_leaving_takes_everything_away(pair: Pair) -> None:
     assert first.run("ip", "route", "show", "10.77.0.0/16").stdout == ""
 
 
-def test_a_probe_calls_those_it_has_not_heard_of(bare: Pair) -> None:
+def test_a_probe_waits_for_those_it_has_not_heard_of(bare: Pair) -> None:
     first, second = bare
     first.start()
     first.apply(*linked(first, second))
