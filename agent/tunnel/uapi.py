@@ -29,7 +29,7 @@ Reply = Generator[None, None, str]
 """A request being carried out: each `next` does a slice of it; what it returns is the answer."""
 
 _SLICE = 64
-"""Lines a slice: about 20 new peers, which cost an X25519 operation each."""
+"""Lines a slice, and perhaps one more: about 20 new peers, which cost an X25519 operation each."""
 
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -85,17 +85,21 @@ class Uapi:
 
     def _set(self, lines: Iterator[str]) -> Reply:
         section: _DeviceSection | _PeerSection = _DeviceSection(self._device, self._sockets, self._clock)
+        done, before = 0, ""
         try:
-            for number, line in enumerate(lines, 1):
+            for line in lines:
                 key, equals, value = line.partition("=")
                 if not equals:
                     raise _RequestError(errno.EPROTO)
+                # Not between a peer and its first line, which may say that there is to be no such peer.
+                if done >= _SLICE and (key == "public_key" or before != "public_key"):
+                    yield
+                    done = 0
                 if key == "public_key":
                     section = _PeerSection(self._device, self._clock, _key(value))
                 else:
                     section.set(key, value)
-                if number % _SLICE == 0:
-                    yield
+                done, before = done + 1, key
         except _RequestError as error:
             return f"errno={-error.number}\n\n"
         return "errno=0\n\n"
@@ -286,8 +290,11 @@ def _network(text: str) -> Network:
 
 
 def _scope(address: object) -> int:
-    """The index of the interface after `%`, which may stand there as a number; raises OSError."""
+    """The index of the interface after `%`, which may stand there as a number.
+
+    Raises OSError, _RequestError.
+    """
     name = getattr(address, "scope_id", None)
     if name is None:
         return 0
-    return int(name) if _NUMBER.fullmatch(name) else socket.if_nametoindex(name)
+    return _number(name, 0xFFFFFFFF) if _NUMBER.fullmatch(name) else socket.if_nametoindex(name)

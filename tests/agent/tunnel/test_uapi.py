@@ -125,6 +125,24 @@ PEER = f"public_key={key(1)}"
         (-errno.EINVAL, [PEER, "endpoint=[192.0.2.1]:1"]),
         (-errno.EINVAL, [PEER, "endpoint=2001:db8::1:51820"]),
         (-errno.EINVAL, [PEER, "endpoint=[fe80::1%no-such-interface]:1"]),
+        (0, [PEER, "endpoint=[fe80::1%4294967295]:1"]),
+        (-errno.EINVAL, [PEER, "endpoint=[fe80::1%4294967296]:1"]),
+        (-errno.EINVAL, [PEER, "endpoint=192.0.2.1%lo:1"]),
+        (-errno.EINVAL, [PEER, "endpoint=[fe80::1%l\0o]:1"]),
+        (-errno.EINVAL, [PEER, "endpoint=[]:1"]),
+        (-errno.EINVAL, [PEER, "endpoint=192.0.2.1:-1"]),
+        (0, [PEER, "allowed_ip=-10.0.0.0/8"]),
+        (-errno.EINVAL, [PEER, "allowed_ip=-"]),
+        (-errno.EINVAL, [PEER, "allowed_ip=-10.0.0.0"]),
+        (-errno.EINVAL, [PEER, "allowed_ip=+10.0.0.0/8"]),
+        (-errno.EINVAL, [PEER, "replace_allowed_ips=false"]),
+        (-errno.EINVAL, [PEER, "replace_peers=true"]),
+        (-errno.EINVAL, [PEER, "fwmark=1"]),
+        (-errno.EINVAL, ["fwmark=off"]),
+        (-errno.EINVAL, [f"{PEER} "]),
+        (-errno.EINVAL, ["=1"]),
+        (-errno.EINVAL, ["LISTEN_PORT=1"]),
+        (-errno.EINVAL, ["listen_port=1\r"]),
     ],
 )
 def test_errors_are_those_of_wireguard_go(tunnel: Tunnel, expected: int, lines: list[str]) -> None:
@@ -207,6 +225,22 @@ def test_peers_are_made_updated_and_removed(tunnel: Tunnel) -> None:
 def test_a_removed_peer_may_come_back_in_the_same_request(tunnel: Tunnel) -> None:
     assert not tunnel.set(PEER, "allowed_ip=10.0.0.0/8", PEER, "remove=true", PEER, "allowed_ip=10.0.0.0/9")
     assert [line for line in tunnel.get() if line.startswith("allowed_ip")] == ["allowed_ip=10.0.0.0/9"]
+
+
+def test_a_slice_never_ends_with_a_peer_that_is_not_to_be(tunnel: Tunnel) -> None:
+    """Between slices packets are served: nobody may call who was only to be updated."""
+    lines = [line for number in range(200) for line in (f"public_key={key(number)}", "update_only=true")]
+    for start in (["fwmark=0"], []):
+        for _ in tunnel.uapi.serve("\n".join(["set=1", *start, *lines])):
+            assert peers(tunnel) == []
+        assert peers(tunnel) == []
+
+
+def test_a_key_of_no_peer_ends_a_request_of_many_peers_too(tunnel: Tunnel) -> None:
+    lines = [f"public_key={key(number)}" for number in range(500)]
+    reply = tunnel.uapi.serve("\n".join(["set=1", *lines]))
+    assert sum(1 for _ in reply) >= 500 // 64
+    assert len(peers(tunnel)) == 500
 
 
 def test_our_own_key_is_never_a_peer(tunnel: Tunnel) -> None:
