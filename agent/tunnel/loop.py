@@ -24,6 +24,9 @@ from agent.wireguard.device import Device
 BATCH = 64
 """Packets, and datagrams of each address family, that one turn takes up."""
 
+FLOOD_BATCH = 256
+"""Datagrams while handshake messages wait, which are cheap to look at: data stands behind more of them."""
+
 LOOK = 0.5
 """Seconds between looks at what nobody wakes us for: only a port that is taken, on a usual system."""
 
@@ -92,7 +95,8 @@ class Loop:
         if self._tun.fd in ready:
             self._device.send(self._tun.read(BATCH), now)
         if self._sockets.fileno() in ready:
-            self._device.receive(self._sockets.receive(BATCH), now)
+            limit = FLOOD_BATCH if self._device.deadline() == -math.inf else BATCH
+            self._device.receive(self._sockets.receive(limit), now)
         deadline = self._device.deadline()
         if deadline is not None and deadline <= now.monotonic:
             self._device.advance(now)

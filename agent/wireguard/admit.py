@@ -24,7 +24,7 @@ from agent.wireguard.send import send_handshake, send_keepalive
 from agent.wireguard.state import Queued, State
 from agent.wireguard.x25519 import PrivateKey
 
-_TURN = 256
+_TURN = 64
 _HANDSHAKE_COST = 16
 """What a turn may cost; a cookie reply costs 1. A handshake takes about as long as this many of them."""
 
