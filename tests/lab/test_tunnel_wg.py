@@ -127,6 +127,21 @@ def test_three_megabytes_of_peers_hold_up_no_ping(tmp_path: Path) -> None:
         assert len(ours.show("allowed-ips").split()) == 4001 + 2 + 4000 * 24
 
 
+def test_a_peer_with_130000_prefixes(tunnel: Tunnel, tmp_path: Path) -> None:
+    peer = key()
+    prefixes = [f"{a}.{b}.0.0/16" for a in range(1, 255) for b in range(256)]
+    prefixes += [f"{a:x}::{b:x}/128" for a in range(1, 255) for b in range(256)]
+    file = tmp_path / "many.conf"
+    file.write_text(f"[Peer]\nPublicKey = {peer}\n" + "".join(f"AllowedIPs = {one}\n" for one in prefixes))
+    wg("setconf", tunnel.interface, str(file))
+    shown, *rest = tunnel.show("allowed-ips").split()
+    assert shown == peer
+    assert len(rest) == len(set(rest)) == len(prefixes) == 130048
+    file.write_text(f"[Peer]\nPublicKey = {peer}\nAllowedIPs = 10.0.0.0/8\n")
+    wg("syncconf", tunnel.interface, str(file))
+    assert tunnel.show("allowed-ips") == f"{peer}\t10.0.0.0/8"
+
+
 def _public_keys(count: int) -> Iterator[str]:
     """Any 32 bytes are a public key."""
     for number in range(count):
