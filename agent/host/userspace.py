@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import struct
 import time
@@ -28,6 +29,8 @@ SHORT_PATIENCE = 1.0
 
 _SUFFIX = ".sock"
 _NO_KEY = bytes(32)
+_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_NUMBER = re.compile(r"[0-9]{1,20}")
 _LONGEST_ANSWER = 256 << 20
 
 Lines = Iterator[tuple[str, str]]
@@ -111,7 +114,7 @@ class UserspaceDevice:
         *lines, last = [line.partition("=") for line in answer.split("\n")]
         if last[0] != "errno":
             raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
-        number = abs(_number(last[2]))
+        number = _number(last[2].lstrip("-"))
         if number:
             raise OSError(number, os.strerror(number))
         return iter([(key, value) for key, _, value in lines])
@@ -231,18 +234,18 @@ def _receive(sock: socket.socket) -> str:
 
 
 def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO)) from None
+    if not _NUMBER.fullmatch(text):
+        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
+    return int(text)
 
 
 def _key(text: Optional[str]) -> Optional[bytes]:
-    try:
-        key = bytes.fromhex(text or "")
-    except ValueError:
-        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO)) from None
-    return None if key in (b"", _NO_KEY) else key
+    if text is None:
+        return None
+    if not _KEY.fullmatch(text):
+        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
+    key = bytes.fromhex(text)
+    return None if key == _NO_KEY else key
 
 
 def _public(private_key: bytes) -> bytes:
