@@ -34,7 +34,8 @@ def carry_out(
 ) -> dict[str, Outcome]:
     """Does every job, `forks` at a time; once `stop` says so, none that was not begun.
 
-    `secrets` has the keys that each host's bundle needs; `event` and `done` tell of progress.
+    `secrets` has the keys that each host's bundle needs; `replace_fleet` says that hosts may belong to
+    another fleet; `event` and `done` tell of progress.
     """
     work = {job.work.host: job for job in jobs}
 
@@ -42,7 +43,8 @@ def carry_out(
         if stop():
             return Outcome(host.name, "skipped", error=f"{host.name}: interrupted before it was begun")
         try:
-            return _do(work[host.name], secrets[host.name], replace_fleet, event)
+            job = work[host.name]
+            return _do(job, secrets[host.name], replace_fleet or job.renames, event)
         finally:
             done(host.name)
 

@@ -27,6 +27,11 @@ class Work:
         return not self.install and not self.deliver
 
 
+def lacks_release(report: Report | None, release: str, installed: str | None) -> bool:
+    """Whether `release` has to be installed, as where the agent that runs is older than what is there."""
+    return report is None or installed != release or report.release != release
+
+
 def decide(
     bundle: Bundle, previous: Bundle | None, report: Report | None, release: str, installed: str | None
 ) -> Work:
@@ -35,7 +40,7 @@ def decide(
     `previous` is the bundle that was last meant for the host: it tells an endpoint that we changed from
     one that roamed.
     """
-    install = report is None or installed != release or report.release != release
+    install = lacks_release(report, release, installed)
     changes: list[Change] = []
     if install:
         action: Action = "change" if installed else "add"

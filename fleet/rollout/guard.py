@@ -1,12 +1,13 @@
-"""Refuses to write to hosts that belong to a fleet which this state does not know. Pure.
+"""Refuses to write to hosts that are not who this state and the inventory take them for. Pure.
 
-Lost state, a fresh clone or a restored backup must never lead to new keys for a live fleet. Called by
-`fleet.rollout.intend` before anything is written, here or on a host.
+Lost state, a fresh clone or a restored backup must never lead to new keys for a live fleet, nor a wrong
+address to one host in the place of another. Called by `fleet.rollout.intend` before anything is written,
+here or on a host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from agent.report import Report
@@ -21,8 +22,13 @@ class Known:
     revision: int
 
 
-def check_identity(known: Known | None, reports: Mapping[str, Report], state_place: str) -> None:
-    """Raises FleetError, naming hosts and ways out, where a report's fleet or revision is not the state's."""
+def check_identity(
+    known: Known | None, reports: Mapping[str, Report], names: Container[str], state_place: str
+) -> None:
+    """Raises FleetError, naming hosts and ways out, where a report's fleet or revision is not the state's.
+
+    So it does for a host that is another one of the inventory's `names`.
+    """
     strangers = {
         host: report
         for host, report in reports.items()
@@ -43,6 +49,18 @@ def check_identity(known: Known | None, reports: Mapping[str, Report], state_pla
             "Ways out:\n"
             f"  restore {state_place} from a newer backup\n"
             "  --adopt      take the fleet over as it is, with the keys that its hosts hold"
+        )
+    others = [
+        f"{host} says that it is {report.host}"
+        for host, report in reports.items()
+        if report.host != host and report.host in names
+    ]
+    if others:
+        raise FleetError(
+            f"These hosts are others of the inventory: {'; '.join(others)}. Nothing was changed.\n"
+            "Ways out:\n"
+            "  correct their ansible_host, where they are confused\n"
+            "  where a host was copied from another: stop fleet-agent on it and delete /var/lib/fleet-agent"
         )
 
 

@@ -45,7 +45,7 @@ def intend(
     }
     if mode == "known":
         known = None if memory is None else Known(memory.fleet_id, memory.revision)
-        check_identity(known, reports, str(place))
+        check_identity(known, reports, inventory.hosts, str(place))
     elif mode == "adopt":
         memory = _take_over(inventory, reports, reached, keyring, forks, random)
     else:
@@ -54,9 +54,9 @@ def intend(
 
 
 def identity_notes(reached: Mapping[str, Reached]) -> list[str]:
-    """Sentences about hosts that answer under another name than the inventory's."""
+    """Sentences about hosts that had another name than the inventory's, and were not refused for it."""
     return [
-        f"{name} says that it is {found.facts.report.host}: is its ansible_host right?"
+        f"{name} was {found.facts.report.host} until now and becomes {name}"
         for name, found in reached.items()
         if found.facts is not None
         and found.facts.report is not None

@@ -17,7 +17,7 @@ from fleet.delivery.fetch import cache_folder, fetch
 from fleet.delivery.release import Release, plan
 from fleet.delivery.wheels import Wheel
 from fleet.errors import FleetError
-from fleet.rollout.decide import Work, decide
+from fleet.rollout.decide import Work, decide, lacks_release
 from fleet.rollout.outcome import Outcome
 from fleet.rollout.reach import Reached
 from fleet.transport.base import TransportError
@@ -65,6 +65,12 @@ class Job:
         """What the host said of itself."""
         assert self.reached.facts is not None
         return self.reached.facts
+
+    @property
+    def renames(self) -> bool:
+        """Whether the host had another name so far."""
+        report = self.facts.report
+        return report is not None and report.host not in (None, self.bundle.host)
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def _release(name: str, facts: Facts, userspace: bool, store: WheelStore) -> tup
     release = plan(facts, userspace)
     if isinstance(release, str):
         raise TransportError(name, "failed", release)
-    if facts.release == release.digest and facts.report is not None:
+    if not lacks_release(facts.report, release.digest, facts.release):
         return release, ()
     assert facts.python is not None
     try:

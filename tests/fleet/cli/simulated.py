@@ -67,6 +67,8 @@ class SimulatedHost:
             wanted = bundles.from_json(document["bundle"])
             if self.bundle is not None and wanted.fleet != self.bundle.fleet:
                 assert "--replace-fleet" in words
+            if self.bundle is not None and wanted.host != self.bundle.host and "--replace-fleet" not in words:
+                return Completed(1, json.dumps({"ok": False, "error": "I am another host"}).encode(), "")
             self.bundle, self.secrets = wanted, Secrets.from_json(document["secrets"])
             assert self.bundle.secret_refs() <= set(self.secrets)
         return self._answer({"report": reports.to_json(self.report()), "changes": []})
@@ -123,7 +125,7 @@ class Fleet:
         """The inventory: a mesh of `names`."""
         settings = {"name": "acme", "pools": ["10.77.0.0/16"], "listen_port": port}
         settings["topology"] = [{"mesh": "all"}]
-        entries = {name: {"ansible_host": f"192.0.2.{NAMES.index(name) + 1}"} for name in names}
+        entries = {name: {"ansible_host": f"192.0.2.{number}"} for number, name in enumerate(names, 1)}
         document = {"all": {"vars": {"ansible_user": "root", "fleet": settings}, "hosts": entries}}
         self.file.write_text(json.dumps(document))
 

@@ -217,11 +217,33 @@ def test_a_host_that_left_is_named_and_leaves_its_peers(fleet: Fleet) -> None:
     assert [peer.name for peer in held.interfaces[0].peers] == ["sgp1"]
 
 
-def test_a_host_that_answers_as_another_is_named(fleet: Fleet) -> None:
+def test_a_host_that_answers_as_another_is_refused_before_anything_is_written(fleet: Fleet) -> None:
     fleet.results()
     fleet.hosts["oslo"].bundle = fleet.hosts["sgp1"].bundle
-    _, out, _ = fleet.run("apply")
-    assert "oslo says that it is sgp1: is its ansible_host right?" in out
+    fleet.write(port=51999)
+    code, out, err = fleet.run("apply", "--yes")
+    assert (code, out) == (1, "")
+    assert "oslo says that it is sgp1" in err
+    assert "ansible_host" in err
+    assert "Nothing was changed" in err
+    assert fleet.revisions() == dict.fromkeys(NAMES, 1)
+
+
+def test_a_renamed_host_is_taken_over_under_its_new_name(fleet: Fleet) -> None:
+    fleet.results()
+    before = fleet.hosts["oslo"].bundle
+    fleet.hosts["bergen"] = fleet.hosts.pop("oslo")
+    fleet.hosts["bergen"].name = "bergen"
+    fleet.write(("fra1", "sgp1", "bergen"))
+    code, out, _ = fleet.run("apply", "--yes")
+    assert code == 0
+    assert "note: bergen was oslo until now" in out
+    after = fleet.hosts["bergen"].bundle
+    assert before is not None
+    assert after is not None
+    assert after.host == "bergen"
+    assert after.interfaces[0].public_key != before.interfaces[0].public_key
+    assert set(fleet.results().values()) == {"unchanged"}
 
 
 def test_an_interrupt_says_what_was_done(fleet: Fleet) -> None:

@@ -162,6 +162,13 @@ def test_a_new_host_gets_the_agent_and_its_bundle() -> None:
     assert agent.commands == ["install", "fleet-agent apply"]
 
 
+def test_an_agent_that_runs_from_before_its_release_was_switched_gets_it_whole() -> None:
+    old = report(bundle(), release="0" * 64)
+    found = prepared(reached(release=digest(), report=old)).jobs["fra1"]
+    assert found.work.install
+    assert [wheel for wheel, _ in found.wheels] == list(found.release.wheels)
+
+
 def test_a_changed_bundle_is_one_command() -> None:
     agent = Agent("fra1", report(bundle()))
     before = report(bundle(revision=2, listen_port=1), release=digest())

@@ -14,7 +14,7 @@ OWN = {"fra1": report(bundle())}
 
 def refusal(known: Known | None) -> str:
     with pytest.raises(FleetError) as caught:
-        check_identity(known, OWN, PLACE)
+        check_identity(known, OWN, ("fra1",), PLACE)
     text = str(caught.value)
     assert "fra1" in text
     assert PLACE in text
@@ -25,14 +25,14 @@ def refusal(known: Known | None) -> str:
 
 
 def test_hosts_of_this_fleet_pass() -> None:
-    check_identity(Known(FLEET, 3), OWN, PLACE)
-    check_identity(Known(FLEET, 9), OWN, PLACE)
+    check_identity(Known(FLEET, 3), OWN, ("fra1",), PLACE)
+    check_identity(Known(FLEET, 9), OWN, ("fra1",), PLACE)
 
 
 def test_hosts_of_no_fleet_pass() -> None:
     fresh = report(bundle(), fleet=None, fleet_name=None, revision=None, digest=None, host=None)
     for known in (None, Known(FLEET, 1)):
-        check_identity(known, {"fra1": fresh}, PLACE)
+        check_identity(known, {"fra1": fresh}, ("fra1",), PLACE)
 
 
 def test_a_lost_state_is_refused() -> None:
@@ -51,3 +51,13 @@ def test_an_old_backup_is_refused() -> None:
     assert "revision 3" in text
     assert "revision 2" in text
     assert "--new-fleet" not in text
+
+
+def test_a_host_that_answers_as_another_of_the_inventory_is_refused() -> None:
+    with pytest.raises(FleetError, match=r"(?s)sgp1 says that it is fra1.*ansible_host") as caught:
+        check_identity(Known(FLEET, 3), {"sgp1": report(bundle())}, ("fra1", "sgp1"), PLACE)
+    assert "Nothing was changed" in str(caught.value)
+
+
+def test_a_host_that_answers_as_one_that_left_passes() -> None:
+    check_identity(Known(FLEET, 3), {"sgp1": report(bundle())}, ("nyc1", "sgp1"), PLACE)
