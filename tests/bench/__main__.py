@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.bench.compare import document, table
+from tests.bench.crowd import measure_crowd
 from tests.bench.measure import measure
 from tests.lab.tunnels import Kind
 
@@ -18,6 +19,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="runs of each kind (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=5, help="length of each iperf3 (default: %(default)s)")
+    parser.add_argument(
+        "--peers", type=int, default=1000, help="of the device that all call at once (default: %(default)s)"
+    )
+    parser.add_argument("--crowd-only", action="store_true", help="measure nothing but that device")
     parser.add_argument(
         "--output",
         type=Path,
@@ -31,8 +36,11 @@ def main() -> int:
     runs: dict[Kind, list[dict[str, float]]] = {"ours": [], "wireguard-go": []}
     for number in range(arguments.runs):
         for kind, done in runs.items():
-            done.append(measure(kind, arguments.seconds))
-            print(f"run {number + 1}, {kind}: {done[-1]['tcp_mbits']:.0f} Mbit/s", file=sys.stderr)
+            figures = {} if arguments.crowd_only else measure(kind, arguments.seconds)
+            figures.update(measure_crowd(kind, arguments.peers))
+            done.append(figures)
+            said = ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
+            print(f"run {number + 1}, {kind}: {said}", file=sys.stderr)
     print(table(runs))
     machine = {
         "python": platform.python_version(),

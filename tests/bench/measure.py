@@ -28,12 +28,12 @@ def measure(kind: Kind, seconds: int) -> dict[str, float]:
         there.space.start("iperf3", "--server", "--bind", there.inner4)
         wait_until(lambda: "5201" in there.space.output("ss", "-lntH"), "iperf3 listens")
         figures = {"ping_ms": _ping(here, there)}
-        before = _cpu(here) + _cpu(there)
+        before = cpu(here) + cpu(there)
         sent, figures["tcp_mbits"] = _iperf(here, there, seconds)
-        figures["cpu_seconds_per_gbyte"] = (_cpu(here) + _cpu(there) - before) / (sent / 1e9)
+        figures["cpu_seconds_per_gbyte"] = (cpu(here) + cpu(there) - before) / (sent / 1e9)
         _, figures["tcp_reverse_mbits"] = _iperf(here, there, seconds, "--reverse")
         _, figures["tcp_8_streams_mbits"] = _iperf(here, there, seconds, "--parallel", "8")
-        figures["memory_mbytes"] = max(_memory(here), _memory(there))
+        figures["memory_mbytes"] = max(memory(here), memory(there))
         return figures
 
 
@@ -51,16 +51,16 @@ def _iperf(here: Tunnel, there: Tunnel, seconds: int, *extra: str) -> tuple[floa
     return float(arrived["bytes"]), float(arrived["bits_per_second"]) / 1e6
 
 
-def _cpu(tunnel: Tunnel) -> float:
+def cpu(tunnel: Tunnel) -> float:
     """Seconds of processor time that the process has used, proc(5)."""
     stat = Path(f"/proc/{tunnel.process.pid}/stat").read_text()
     user, system = stat.rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / _TICKS
 
 
-def _memory(tunnel: Tunnel) -> float:
-    """Megabytes resident at most so far."""
+def memory(tunnel: Tunnel, which: str = "VmHWM") -> float:
+    """Megabytes resident at most so far; now, with VmRSS (proc(5))."""
     status = Path(f"/proc/{tunnel.process.pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    found = re.search(rf"{which}:\s+(\d+) kB", status)
     assert found
     return int(found[1]) / 1e3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.compare import FIGURES, Runs, document, table
+from tests.bench.compare import CROWD, FIGURES, Runs, document, table
 
 
 def runs() -> Runs:
@@ -24,3 +24,9 @@ def test_the_table_has_a_line_for_each_figure() -> None:
     assert [line.split()[-3:] for line in lines] == [
         [str(30 * number), str(20 * number), "1.50"] for number in range(1, len(FIGURES) + 1)
     ]
+
+
+def test_only_what_was_measured_is_compared() -> None:
+    only: Runs = {kind: [dict.fromkeys(CROWD, 2.0)] for kind in ("ours", "wireguard-go")}
+    assert len(table(only).splitlines()) == 1 + len(CROWD)
+    assert list(document(only, {})["medians"]) == list(CROWD)
