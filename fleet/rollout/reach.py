@@ -6,7 +6,7 @@ not an exception: the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,14 +75,11 @@ def reach(
                 result.transport.close()
 
 
-def in_parallel(function: Callable[[Host], T], hosts: list[Host], forks: int) -> Iterator[T]:
-    """Results in the order they come; an interrupt starts nothing more and waits for what runs."""
-    with ThreadPoolExecutor(max_workers=max(1, min(forks, len(hosts) or 1))) as pool:
-        futures = [pool.submit(function, host) for host in hosts]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+def in_parallel(function: Callable[[Host], T], hosts: list[Host], forks: int) -> Generator[T, None, None]:
+    """Results in the order they come; an interrupt starts nothing more and leaves what runs behind."""
+    pool = ThreadPoolExecutor(max_workers=max(1, min(forks, len(hosts) or 1)))
+    try:
+        for future in as_completed([pool.submit(function, host) for host in hosts]):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

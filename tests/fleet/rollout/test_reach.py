@@ -91,6 +91,23 @@ def test_an_error_of_ours_is_not_lost() -> None:
         list(in_parallel(fail, [host()], 1))
 
 
+def test_who_is_interrupted_does_not_wait_for_a_host_that_hangs() -> None:
+    goes_on = threading.Event()
+
+    def work(found: Host) -> str:
+        if found.name == "hangs":
+            goes_on.wait()
+        return found.name
+
+    try:
+        results = in_parallel(work, [host("hangs"), host("answers")], 2)
+        assert next(results) == "answers"
+        with pytest.raises(KeyboardInterrupt):
+            results.throw(KeyboardInterrupt)  # would deadlock here
+    finally:
+        goes_on.set()
+
+
 def test_the_first_interrupt_is_remembered_and_the_second_ends() -> None:
     told: list[int] = []
     before = signal.getsignal(signal.SIGINT)
