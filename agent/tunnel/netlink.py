@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _REQUEST, _ACK = 0x1, 0x4
+_MOST_AT_ONCE = 64
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr
 
 
@@ -42,8 +43,11 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def drain(sock: socket.socket) -> None:
-    """Reads what waits, unseen. More than the socket could hold is no error: something was told."""
-    while True:
+    """Reads what waits, unseen: a good deal of it, so that a storm of changes holds up nothing else.
+
+    More than the socket could hold is no error: something was told.
+    """
+    for _ in range(_MOST_AT_ONCE):
         try:
             sock.recv(65536)
         except BlockingIOError:
