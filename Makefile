@@ -28,6 +28,8 @@ bench:  ## our userspace tunnel beside wireguard-go, in one run (root)
 	$(PYTHON) -m tests.bench
 
 clean:  ## takes the lab and everything that was built away
+	@if [ -d inventories/.fleet/lab ] && [ "$$(id -u)" != 0 ]; then \
+	    echo "make clean needs root: a lab may be up. Run: sudo make clean" >&2; exit 1; fi
 	@if [ -x .venv/bin/fleet ] && [ "$$(id -u)" = 0 ]; then .venv/bin/fleet lab down inventories/lab.yml; fi
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
