@@ -87,12 +87,21 @@ class Network:
         self.nodes: list[Node] = []
         self.weather: Weather = _fine
         self._monotonic = 1000.0
+        self._wall = EPOCH
         self._arrivals: list[tuple[float, int, Endpoint, Datagram]] = []
         self._count = 0
 
     @property
     def now(self) -> Time:
-        return Time(self._monotonic, EPOCH + round(self._monotonic * 10**9))
+        return Time(self._monotonic, self._wall + round(self._monotonic * 10**9))
+
+    def set_clocks(self, seconds: float) -> None:
+        """The time of day is another one all at once."""
+        self._wall += round(seconds * 10**9)
+
+    def sleep(self, seconds: float) -> None:
+        """All machines stand still meanwhile; what was on its way arrives when they wake up."""
+        self._monotonic += seconds
 
     def node(self) -> Node:
         """A device with a key of its own, up."""
