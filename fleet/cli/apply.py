@@ -155,7 +155,8 @@ def _carry_out(
         view.recap_json(all(outcome.ok for outcome in ordered) and not interrupted, ordered)
     else:
         notes = [f"{o.host}: {note}" for o in ordered for note in o.notes]
-        view.recap([o for o in ordered if o.host in outcomes], notes + down_links(outcomes))
+        chosen = [o for o in ordered if o.host in outcomes]
+        view.recap(chosen, notes + down_links(outcomes), told=prepared.outcomes)
     view.warn_userspace(o.host for o in ordered if o.backend == "userspace")
     if interrupted:
         return INTERRUPTED

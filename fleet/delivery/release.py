@@ -110,7 +110,7 @@ def _pack(release: Release, wheels: tuple[tuple[Wheel, Path], ...]) -> bytes:
             info.size = len(contents[name])
             info.mode = 0o755 if name.startswith("bin/") else 0o644
             tar.addfile(info, io.BytesIO(contents[name]))
-    return gzip.compress(plain.getvalue(), compresslevel=6, mtime=0)
+    return gzip.compress(plain.getvalue(), compresslevel=4, mtime=0)
 
 
 @cache

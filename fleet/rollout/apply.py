@@ -34,6 +34,9 @@ def carry_out(
 ) -> dict[str, Outcome]:
     """Does every job, `forks` at a time; once `stop` says so, none that was not begun.
 
+    Hosts that can only call come after those that they call: a call that comes too early is lost, and
+    WireGuard repeats it after five seconds.
+
     `secrets` has the keys that each host's bundle needs; `replace_fleet` says that hosts may belong to
     another fleet; `event` and `done` tell of progress.
     """
@@ -49,7 +52,8 @@ def carry_out(
             done(host.name)
 
     hosts = [job.reached.host for job in work.values()]
-    return {outcome.host: outcome for outcome in in_parallel(one, hosts, forks)}
+    called, callers = [h for h in hosts if h.endpoint], [h for h in hosts if not h.endpoint]
+    return {outcome.host: outcome for wave in (called, callers) for outcome in in_parallel(one, wave, forks)}
 
 
 def _do(job: Job, secrets: Secrets, replace_fleet: bool, event: Event) -> Outcome:
@@ -114,7 +118,7 @@ def down_links(outcomes: Mapping[str, Outcome]) -> list[str]:
         f"{min(name, link.host)} - {max(name, link.host)}"
         for name in good
         for link in _links(outcomes[name].report)
-        if link.state == "down" and link.host in good
+        if link.state == "down" and link.host in good and not _older(outcomes[name], outcomes[link.host])
     }
     if not down:
         return []
@@ -135,6 +139,11 @@ def waiting(
         and found.facts is not None
         and (found.facts.report is None or found.facts.report.digest != bundles[name].digest())
     ]
+
+
+def _older(one: Outcome, other: Outcome) -> bool:
+    """Whether `one` was asked before `other` was changed, so that what it says of it counts no more."""
+    return one.result == "unchanged" and other.result == "changed"
 
 
 def _links(report: Report | None) -> Iterable[Link]:

@@ -14,12 +14,16 @@ from agent.report import Action, Change, Observed, Report
 
 @dataclass(frozen=True)
 class Work:
-    """`install` the agent's release, `deliver` the bundle; `changes` says what that would do, in order."""
+    """`install` the agent's release, `deliver` the bundle; `changes` says what that would do, in order.
+
+    Where no agent answers the host is not `known`: `changes` take it from nothing to its bundle.
+    """
 
     host: str
     install: bool
     deliver: bool
     changes: tuple[Change, ...]
+    known: bool = True
 
     @property
     def nothing(self) -> bool:
@@ -47,7 +51,7 @@ def decide(
         changes.append(Change("runtime", "agent", action, release[:12], installed and installed[:12]))
     if report is None:
         steps = converge(bundle, Observed(), None)
-        return Work(bundle.host, install, True, (*changes, *(step.change for step in steps)))
+        return Work(bundle.host, install, True, (*changes, *(step.change for step in steps)), known=False)
     same = report.digest == bundle.digest()
     steps = converge(bundle, report.observed, bundle if same else previous)
     deliver = (

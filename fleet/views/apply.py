@@ -5,7 +5,7 @@ Called by `fleet.cli.apply`. Refuses to know how changes are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +17,7 @@ from fleet.rollout.decide import Work
 from fleet.rollout.outcome import Outcome
 from fleet.views.console import emit_json, err, escape, out
 
+_MOST_NAMES = 10
 SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
 COLOURS = {
     "changed": "yellow",
@@ -28,12 +29,21 @@ COLOURS = {
 
 
 def preview(name: str, works: Sequence[Work], outcomes: Sequence[Outcome], notes: Iterable[str]) -> None:
-    """What an apply would do, host by host, before anybody is asked."""
+    """What an apply would do, before anybody is asked: hosts that nothing is known of have a line each.
+
+    Hosts to which the same happens are named together.
+    """
     console = out()
+    together: dict[tuple[str, ...], list[str]] = {}
     for work in works:
-        if not work.nothing:
-            console.print(f"[bold]{escape(work.host)}[/bold]")
-            show_changes(work.changes)
+        if work.known and not work.nothing:
+            together.setdefault(tuple(_changes(work.changes)), []).append(work.host)
+        elif not work.known:
+            console.print(f"[green]+[/green] [bold]{escape(work.host)}[/bold]  {escape(_whole(work))}")
+    for lines, hosts in together.items():
+        console.print(f"[bold]{escape(', '.join(hosts))}[/bold]")
+        for line in lines:
+            console.print(f"  {line}")
     for outcome in outcomes:
         console.print(
             f"[{COLOURS[outcome.result]}]{outcome.result}[/{COLOURS[outcome.result]}] "
@@ -42,25 +52,45 @@ def preview(name: str, works: Sequence[Work], outcomes: Sequence[Outcome], notes
     for note in notes:
         console.print(f"[yellow]note:[/yellow] {escape(note)}")
     busy = sum(not work.nothing for work in works)
-    failing = f", {len(outcomes)} cannot be" if outcomes else ""
+    failing = f", {len(outcomes)} that cannot be changed" if outcomes else ""
     console.print(f"\nfleet {escape(name)}: {busy} to change, {len(works) - busy} unchanged{failing}\n")
 
 
-def show_changes(changes: Sequence[Change]) -> None:
+def _changes(changes: Sequence[Change]) -> Iterator[str]:
     """Changes of one host: a line a layer and action; where a value changes, a line a change."""
-    console = out()
     for (layer, action), group in groupby(changes, key=lambda change: (change.layer, change.action)):
         sign, colour = SIGNS[action]
-        items = list(group)
+        begin = f"[{colour}]{sign}[/{colour}] {layer:<10}"
         if action == "change":
-            for change in items:
-                console.print(
-                    f"  [{colour}]{sign}[/{colour}] {layer:<10} {escape(change.item)}: "
-                    f"{_value(change.actual)} -> {_value(change.expected)}"
-                )
+            for change in group:
+                values = f"{_value(change.actual)} -> {_value(change.expected)}"
+                yield f"{begin} {escape(change.item)}: {values}"
         else:
-            names = ", ".join(dict.fromkeys(change.item for change in items))
-            console.print(f"  [{colour}]{sign}[/{colour}] {layer:<10} {escape(names)}")
+            names = list(dict.fromkeys(change.item for change in group))
+            yield f"{begin} {escape(_listed(names) if action == 'add' else ', '.join(names))}"
+
+
+def _whole(work: Work) -> str:
+    """Everything that a host gets of which nothing is known."""
+    items: dict[str, list[str]] = {}
+    for change in work.changes:
+        items.setdefault(change.layer, []).append(change.item)
+    new = any(change.layer == "runtime" and change.action == "add" for change in work.changes)
+    addresses = ", ".join(items.get("address", ())) or "no address"
+    counts = [
+        f"{len(items[layer])} {layer}{'s' * (len(items[layer]) > 1)}"
+        for layer in ("peer", "route")
+        if layer in items
+    ]
+    forwards = ["ip forwarding"] if "forwarding" in items else []
+    return f"{'new' if new else 'its agent does not answer'}: " + ", ".join(
+        ["the agent", addresses, *counts, *forwards]
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def ask(count: int) -> bool:
@@ -78,11 +108,11 @@ def interrupted() -> None:
     err().print("\ninterrupted: finishing the hosts that are being written to, beginning no more")
 
 
-def recap(outcomes: Sequence[Outcome], notes: Iterable[str]) -> None:
-    """A line a host, errors above them, and loudly who runs the userspace tunnel."""
+def recap(outcomes: Sequence[Outcome], notes: Iterable[str], told: Container[str] = ()) -> None:
+    """A line a host, errors above them but for those of the hosts that were `told` of before."""
     console = out()
     for outcome in outcomes:
-        if outcome.error:
+        if outcome.error and outcome.host not in told:
             colour = COLOURS[outcome.result]
             console.print(f"[{colour}]{outcome.result}[/{colour}] {escape(outcome.error)}")
     for note in notes:
@@ -132,6 +162,8 @@ def _revision(outcome: Outcome) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, (list, tuple)):
         return escape(", ".join(map(str, value))) or "none"
     return escape(str(value))

@@ -1,4 +1,4 @@
-"""Progress over hosts: a bar and the last event on a terminal, elsewhere a plain line an event.
+"""Progress over hosts: a bar and one of the hosts on a terminal, elsewhere a plain line an event.
 
 On standard error, so that standard output is the result's alone. Called by the commands that take a
 while.
@@ -31,6 +31,8 @@ class HostProgress:
             disable=quiet or not err().is_terminal,
         )
         self._task = self._progress.add_task(phase, total=total)
+        self._phase = phase
+        self._running: dict[str, str] = {}
 
     def __enter__(self) -> HostProgress:
         self._progress.start()
@@ -45,8 +47,16 @@ class HostProgress:
         """Something began on a host."""
         if self._plain:
             err().print(escape(f"{host}: {text}"))
-        self._progress.update(self._task, description=escape(f"{host}: {text}"))
+        self._running[host] = text
+        self._progress.update(self._task, description=escape(self.text))
 
-    def done(self, _host: str) -> None:
+    def done(self, host: str) -> None:
         """A host needs nothing more in this phase."""
+        self._running.pop(host, None)
         self._progress.advance(self._task)
+        self._progress.update(self._task, description=escape(self.text))
+
+    @property
+    def text(self) -> str:
+        """Who has been at it the longest, for whom the others wait; the phase where nobody is at it."""
+        return next((f"{host}: {text}" for host, text in list(self._running.items())), self._phase)

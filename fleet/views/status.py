@@ -132,7 +132,9 @@ def _notes(report: Report) -> list[str]:
     notes = []
     if report.pending:
         count = len(report.pending)
-        notes.append(f"[yellow]{count} difference{'s' * (count > 1)}: apply mends them[/yellow]")
+        notes.append(
+            f"[yellow]{count} difference{'s: apply mends them' if count > 1 else ': apply mends it'}[/yellow]"
+        )
     restarts = sum(report.restarts.values())
     if restarts:
         notes.append(f"tunnel restarted {restarts} x")

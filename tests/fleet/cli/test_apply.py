@@ -36,8 +36,7 @@ def test_from_nothing_to_a_fleet_and_again_nothing_to_do(fleet: Fleet) -> None:
 def test_people_see_what_is_done(fleet: Fleet) -> None:
     code, out, err = fleet.run("apply", "--yes")
     assert code == 0
-    assert "+ runtime    agent" in out
-    assert "+ peer       wg0 peer oslo, wg0 peer sgp1" in out
+    assert "+ fra1  new: the agent, wg0 10.77.0.1/32, 2 peers, " in out
     assert "3 to change, 0 unchanged" in out
     assert [line.split()[:3] for line in out.partition("RECAP\n")[2].splitlines()] == [
         [name, ":", "changed"] for name in NAMES

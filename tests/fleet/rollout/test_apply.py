@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,26 @@ def test_what_fails_says_why_and_what_was_done(said: Report | None, result: str,
     assert not outcome.ok
 
 
+def test_who_can_only_call_comes_after_whom_it_calls() -> None:
+    order: list[str] = []
+    found = {}
+    for name, endpoint in (("oslo", None), ("fra1", "192.0.2.1:51820"), ("sgp1", "192.0.2.2:51820")):
+        agent = Agent(name, report(bundle(name)))
+        found[name] = Reached(replace(host(name), endpoint=endpoint), agent, facts())
+    jobs = prepare(found, found, {name: bundle(name) for name in found}, {}).busy
+    outcomes = carry_out(
+        jobs,
+        dict.fromkeys(found, Secrets()),
+        forks=3,
+        replace_fleet=False,
+        event=lambda *_: None,
+        done=order.append,
+        stop=lambda: False,
+    )
+    assert set(outcomes) == set(found)
+    assert order[2] == "oslo"
+
+
 def test_after_an_interrupt_nothing_is_begun() -> None:
     agent = Agent("fra1", report(bundle()))
     outcome = carry(reached(agent), stop=True)
@@ -233,6 +254,8 @@ def test_links_that_are_down_between_good_hosts_are_told() -> None:
     assert len(down_links(both)) == 1
     assert "fra1 - oslo" in down_links(both)[0]
     assert down_links({**both, "oslo": outcome("oslo", "fra1", "failed")}) == []
+    up = Outcome("oslo", "changed", report=report(bundle("oslo"), links=()))
+    assert down_links({"fra1": outcome("fra1", "oslo", "unchanged"), "oslo": up}) == []  # asked before
 
 
 def test_hosts_outside_of_the_limit_are_known_still() -> None:

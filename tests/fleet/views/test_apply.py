@@ -7,7 +7,7 @@ import json
 import pytest
 
 from agent.report import Change
-from fleet.rollout.decide import Work
+from fleet.rollout.decide import Work, decide
 from fleet.rollout.outcome import Outcome
 from fleet.views import apply, console
 from fleet.views.progress import HostProgress
@@ -28,7 +28,11 @@ def fresh_consoles() -> None:
 
 
 def test_the_preview_says_what_would_be_done(capsys: pytest.CaptureFixture[str]) -> None:
-    works = [Work("fra1", True, True, CHANGES), Work("sgp1", False, False, ())]
+    works = [
+        Work("fra1", True, True, CHANGES),
+        Work("sgp1", False, False, ()),
+        Work("lima", True, True, CHANGES),
+    ]
     dead = Outcome("nyc1", "unreachable", error="nyc1: 192.0.2.1 port 22 does not answer")
     apply.preview("acme", works, [dead], ["something [to] know"])
     said = capsys.readouterr().out
@@ -36,9 +40,37 @@ def test_the_preview_says_what_would_be_done(capsys: pytest.CaptureFixture[str])
     assert "  ~ device     wg0 listen port: 51820 -> 51999\n" in said
     assert "  - route      wg0 10.0.0.0/8\n" in said
     assert "sgp1" not in said
+    assert "fra1, lima\n" in said
+    assert said.count("wg0 peer oslo") == 1
     assert "unreachable nyc1: 192.0.2.1 port 22 does not answer" in said
     assert "note: something [to] know" in said
-    assert "1 to change, 1 unchanged, 1 cannot be" in said
+    assert "2 to change, 1 unchanged, 1 that cannot be changed" in said
+
+
+def test_a_new_host_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    new = decide(bundle(), None, None, "ab" * 32, None)
+    silent = decide(bundle(), None, None, "ab" * 32, "ab" * 32)
+    apply.preview("acme", [new, silent], [], [])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "+ fra1  new: the agent, wg0 10.77.0.1/32, 1 peer, 1 route"
+    assert lines[1] == "+ fra1  its agent does not answer: the agent, wg0 10.77.0.1/32, 1 peer, 1 route"
+
+
+def test_many_additions_are_counted_and_removals_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for action in ("add", "remove"):
+        changes = tuple(Change("peer", f"wg0 peer h{number}", action) for number in range(30))
+        apply.preview("acme", [Work("fra1", False, True, changes)], [], [])
+        said = capsys.readouterr().out
+        assert ("wg0 peer h29" in said) == (action == "remove")
+        assert ("and 20 more" in said) == (action == "add")
+
+
+def test_what_the_preview_told_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = [Outcome(name, "unreachable", error=f"{name}: gone") for name in ("fra1", "sgp1")]
+    apply.recap(outcomes, [], {"fra1"})
+    said = capsys.readouterr().out
+    assert "fra1: gone" not in said
+    assert "sgp1: gone" in said
 
 
 def test_the_recap_has_a_line_a_host(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +131,17 @@ def test_progress_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixt
     said = capsys.readouterr()
     assert said.err == "fra1: False True\n"
     assert said.out == ""
+
+
+def test_progress_names_the_host_that_takes_longest() -> None:
+    with HostProgress("applying", 2, quiet=True) as progress:
+        progress.event("fra1", "connecting")
+        progress.event("sgp1", "connecting")
+        assert progress.text == "fra1: connecting"
+        progress.done("fra1")
+        assert progress.text == "sgp1: connecting"
+        progress.done("sgp1")
+        assert progress.text == "applying"
 
 
 def test_nobody_is_warned_without_reason(capsys: pytest.CaptureFixture[str]) -> None:
