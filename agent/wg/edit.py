@@ -33,6 +33,8 @@ def addconf(config: Config, resolve: Resolve) -> DeviceEdit:
 
 def syncconf(config: Config, resolve: Resolve, current: DeviceState) -> DeviceEdit:
     """As `setconf`, but a peer that stays keeps its session, and whatever the file does not say of it."""
+    if not config.peers:
+        return setconf(config, resolve)
     wanted = {peer.public_key for peer in config.peers}
     removed = tuple(
         PeerEdit(peer.public_key, remove=True)

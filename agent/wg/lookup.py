@@ -17,6 +17,7 @@ from agent.host.device import SocketAddress
 VARIABLE = "WG_ENDPOINT_RESOLUTION_RETRIES"
 RETRIES = 15
 
+_MOST_DIGITS = 10
 _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 1.0, 1.2, 20.0
 _PERMANENT = frozenset(
     getattr(socket, name) for name in ("EAI_NONAME", "EAI_FAIL", "EAI_NODATA") if hasattr(socket, name)
@@ -34,7 +35,7 @@ def retries(environment: Mapping[str, str]) -> Optional[int]:
         return None
     if not value:
         return RETRIES
-    if not value.isdecimal() or int(value) >= 2**31:
+    if not value.isdecimal() or len(value) > _MOST_DIGITS or int(value) >= 2**31:
         raise ValueError(f"{VARIABLE}: expected a number or infinity, not {value!r}")
     return int(value)
 
@@ -59,8 +60,8 @@ def resolve(
             reason = error.strerror or str(error)
             if error.errno in _PERMANENT or attempts == 0:
                 raise LookupFailedError(reason) from error
-        except (OSError, UnicodeError) as error:
-            raise LookupFailedError(str(error)) from error
+        except UnicodeError as error:
+            raise LookupFailedError("this is no host name") from error
         else:
             ip, number, *rest = found[0][4]
             return SocketAddress(ip.partition("%")[0], number, rest[1] if rest else 0)
