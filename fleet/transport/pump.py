@@ -13,7 +13,16 @@ import paramiko
 from fleet.transport.deadline import Deadline
 from fleet.transport.sudo import Escalation
 
+MOST_BYTES = 64 << 20
+"""What a command may print: a report of a host with ten thousand peers is a tenth of that."""
+MOST_COMPLAINT_BYTES = 1 << 20
+"""What is kept of standard error, from its start."""
+
 _CHUNK = 1 << 17
+
+
+class TooMuchError(Exception):
+    """A command printed more than MOST_BYTES."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class Streams:
 def pump(channel: paramiko.Channel, stdin: bytes, escalation: Escalation, deadline: Deadline) -> Streams:
     """Sends `stdin` and collects both outputs until the command ended or the channel did.
 
-    Waits block; the limit is the deadline's, which closes the connection and so ends the channel.
+    Waits block; the limit is the deadline's, which closes the connection and so ends the channel. Raises
+    TooMuchError; whoever made the channel closes it.
     """
     channel.settimeout(None)
     stderr = bytearray()
@@ -47,6 +57,8 @@ def pump(channel: paramiko.Channel, stdin: bytes, escalation: Escalation, deadli
     stdout = bytearray()
     while chunk := channel.recv(_CHUNK):
         stdout += chunk
+        if len(stdout) > MOST_BYTES:
+            raise TooMuchError
     for thread in threads:
         thread.join()
     if not channel.status_event.wait(deadline.left) or channel.exit_status < 0:
@@ -60,7 +72,8 @@ def _complaints(
     answered = 0
     try:
         while chunk := channel.recv_stderr(_CHUNK):
-            stderr += chunk
+            if len(stderr) < MOST_COMPLAINT_BYTES:
+                stderr += chunk
             if may_write.is_set():
                 continue
             if escalation.started(bytes(stderr)):

@@ -24,7 +24,7 @@ from fleet.transport.base import Completed, TransportError
 from fleet.transport.deadline import Deadline
 from fleet.transport.dial import RefusalError, dial
 from fleet.transport.login import Login
-from fleet.transport.pump import pump
+from fleet.transport.pump import MOST_BYTES, TooMuchError, pump
 from fleet.transport.settings import Settings
 from fleet.transport.sudo import Escalation
 
@@ -64,6 +64,9 @@ class SshTransport:
                     streams = pump(channel, stdin, self._escalation, deadline)
             except _BROKEN as error:
                 raise self._lost(deadline, error) from None
+            except TooMuchError:
+                reason = f"a command printed more than {MOST_BYTES >> 20} MiB: see what root's shell prints"
+                raise TransportError(self.host, "failed", reason) from None
         if streams.exit_code is None:
             raise self._lost(deadline, None)
         if not self._escalation.started(streams.stderr):
