@@ -125,7 +125,7 @@ def _python(values: dict[str, str]) -> Python | None:
     libc, _, number = _check("libc", values.get("libc", ""), r"(glibc|musl) \d+\.\d+(\.\d+)?").partition(" ")
     major, minor, *_ = number.split(".")
     return Python(
-        path=_check("python", values["python"], r"/[^\s'\"\\]{1,120}"),
+        path=_check("python", values["python"], r"/[a-zA-Z0-9_.,:=@%+~/-]{1,120}"),
         version=(int(version[0]), int(version[1]), int(version[2])),
         kind=kind,
         bits=int(bits),

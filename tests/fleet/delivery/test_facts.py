@@ -130,3 +130,16 @@ def test_a_probe_is_asked_for_by_its_option() -> None:
 def test_an_answer_nested_without_end() -> None:
     facts = parse(completed(with_agent("[" * 100_000)))
     assert (facts.report, facts.agent_error) == (None, "the agent does not answer: it says nothing")
+
+
+@pytest.mark.parametrize("path", ["/opt/python@3.11/bin/python3", "/usr/local/bin/python3.13t"])
+def test_a_path_of_python(path: str) -> None:
+    python = parse(completed(BARE.replace("/usr/bin/python3", path))).python
+    assert python is not None
+    assert python.path == path
+
+
+@pytest.mark.parametrize("path", ["python3", "/a b", "/`reboot`", "/$HOME", "/a;b", "/a'", "/\x1b[2J"])
+def test_what_is_no_path_of_python(path: str) -> None:
+    with pytest.raises(ValueError, match="python is"):
+        parse(completed(BARE.replace("/usr/bin/python3", path)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 from agent.wireguard.constants import MAX_QUEUED_HANDSHAKES
 from agent.wireguard.cookie import CookieJar
 from agent.wireguard.endpoint import Endpoint
-from agent.wireguard.messages import INITIATION_SIZE, MACS_SIZE, RESPONSE_SIZE
+from agent.wireguard.messages import INITIATION_SIZE, MACS_SIZE, RESPONSE_SIZE, unpack_cookie_reply
 from tests.agent.wireguard.network import LATENCY, Network, Node
 from tests.fuzz.reader import Reader
 
@@ -57,7 +58,10 @@ class _Attack:
         assert self.peer.endpoint == self.endpoint
         assert (list(self.peer.keypairs), self.peer.rx_bytes) == (keypairs, counted)
         self.received += sum(map(len, messages))
-        self.sent += sum(len(datagram.data) for datagram in output.datagrams)
+        for datagram in output.datagrams:
+            assert datagram.endpoint.ip[:3] == source.ip[:3]
+            self.sent += len(datagram.data)
+            self.jar.open(unpack_cookie_reply(datagram.data), 0)
         assert self.sent <= self.received
 
     def signed(self, reader: Reader) -> bytes:
@@ -95,6 +99,8 @@ def check(data: bytes) -> None:
         if action == 0:
             attack.throw([reader.piece()], reader)
         elif action == 1:
+            while attack.victim.device.deadline() == -math.inf:
+                attack.victim.device.advance(attack.network.now)
             attack.throw([attack.signed(reader)], reader)
         elif action == 2:
             attack.throw([attack.changed(reader)], reader)

@@ -54,14 +54,14 @@ def examine(report: Report) -> None:
     assert reports.from_json(json.loads(text)) == report
     work = decide(_WANTED, None, report, "ab" * 32, report.release)
     assert work.deliver or report.digest == _WANTED.digest()
-    _show(report)
+    show(report, None)
 
 
-def _show(report: Report) -> None:
+def show(report: Report | None, error: str | None) -> None:
     """No escape sequence of a host's reaches the terminal."""
     screen = io.StringIO()
     console = Console(file=screen, highlight=False, soft_wrap=True, width=250)
-    shown = [HostStatus("oslo", True, report, None)]
+    shown = [HostStatus("oslo", True, report, error)]
     with patch.object(status, "out", lambda: console), patch.object(status, "warn_userspace"):
         status.show("acme", shown)
     text = screen.getvalue()
