@@ -89,6 +89,7 @@ class Timers:
 
     def gave_up(self, now: float) -> None:
         self.retransmit = self.keepalive = NEVER
+        self.needs_another_keepalive = False
         if self.erase == NEVER:
             self.erase = now + ERASE_AFTER_TIME
 

@@ -16,6 +16,7 @@ from agent.wireguard.messages import (
     RESPONSE,
     Initiation,
     Response,
+    unpack_cookie_reply,
     unpack_data_header,
     unpack_initiation,
     unpack_response,
@@ -93,6 +94,10 @@ class Puppet:
         (session,) = (session for session in self.sessions if session.number == index)
         plain = session.open.decrypt(bytes(4) + counter.to_bytes(8, "little"), data[16:], None)
         return "data" if plain else "keepalive", session.name
+
+    def take_cookie(self, data: bytes) -> None:
+        """From now on messages carry this cookie, if the reply is to the last one."""
+        assert self._jar.open(unpack_cookie_reply(data), 0.0)
 
     def _ephemeral(self) -> PrivateKey:
         self._made += 1

@@ -199,3 +199,14 @@ def test_the_rules_themselves() -> None:
         (1 + 125 * TICKS, "initiation", None),
         (2 + 125 * TICKS, "keepalive", 2),
     ]
+
+
+def test_what_came_before_giving_up_provokes_no_keepalive_after_it() -> None:
+    at = [(112, "data"), (113, "data"), (116, "data")]
+    story: list[tuple[Step, ...]] = [
+        (((False, 0), ("call", 0)), ((False, 0), ("data", 0)), ((False, 1), ("say", 0))),
+        *((((True, seconds * TICKS), (what, 0)),) for seconds, what in at),
+    ]
+    trial = check(0, story)
+    assert sum(what == "initiation" for _, what, _ in trial.sent) == 20
+    assert trial.sent[-1] == (126 * TICKS, "keepalive", 1)
