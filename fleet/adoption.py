@@ -86,10 +86,7 @@ def _identity(
 
 def _addresses(interface: ObservedInterface) -> Iterator[Address]:
     for text in interface.addresses:
-        try:
-            address = ip_interface(text).ip
-        except ValueError:
-            continue
+        address = ip_interface(text).ip
         if not address.is_link_local:
             yield address
 

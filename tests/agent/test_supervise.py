@@ -124,6 +124,7 @@ def test_there_is_one(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert place.start() == 0
     assert f"supervised already (process {first})" in capsys.readouterr().out
     assert place.supervisor() == first
+    wait_until(lambda: place.service() is not None, "a service")
     assert len(place.starts()) == 1
 
 
