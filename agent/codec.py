@@ -15,7 +15,18 @@ import functools
 import json
 import math
 import re
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Callable,
+    Literal,
+    Optional,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 T = TypeVar("T")
 
@@ -63,8 +74,11 @@ def _no_constant(text: str) -> None:
 
 def encode(value: Any) -> Any:
     """Dataclasses to dicts, tuples to lists, all the way down; everything else unchanged."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if value is None or isinstance(value, (str, int)):
+        return value
+    names = _field_names(type(value))
+    if names is not None:
+        return {name: encode(getattr(value, name)) for name in names}
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
     if isinstance(value, dict):
@@ -72,98 +86,177 @@ def encode(value: Any) -> Any:
     return value
 
 
-def decode(kind: type[T], value: Any, path: str = "") -> T:
+@functools.cache
+def _field_names(kind: type) -> Optional[tuple[str, ...]]:
+    """The names of a dataclass's fields; None for what is none."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
+def decode(kind: type[T], value: Any) -> T:
     """`value`, as JSON gave it, as a `kind`.
 
     Raises CodecError for a missing, unknown or mistyped field; fields with a default may be missing.
     """
-    return cast(T, _decode(kind, value, path))
+    try:
+        return cast(T, _decoder(cast(Any, kind))(value))
+    except _MisfitError as misfit:
+        raise CodecError(f"{misfit.path.lstrip('.') or misfit.root}: {misfit}") from misfit.__cause__
+
+
+class _MisfitError(Exception):
+    """What is wrong, and where: `path` grows on the way out; `root` stands for it where it is empty."""
+
+    def __init__(self, what: str, root: str = "document") -> None:
+        super().__init__(what)
+        self.path = ""
+        self.root = root
+
+
+Decoder = Callable[[Any], Any]
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _decode(kind: Any, value: Any, path: str) -> Any:
+def _decoder(kind: Any) -> Decoder:
+    """What decodes a `kind`, made once: a bundle has tens of thousands of values."""
     if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(cast(type, kind), value, path)
-    origin = get_origin(kind)
+        return _dataclass_decoder(cast(type, kind))
+    origin, arguments = get_origin(kind), get_args(kind)
     if origin is Union:
-        return _decode_union(kind, value, path)
+        return _union_decoder(arguments)
     if origin is Literal:
-        if value not in get_args(kind):
-            raise _mismatch(path, " or ".join(map(repr, get_args(kind))), value)
-        return value
+        return _literal_decoder(arguments)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise _mismatch(path, "a list", value)
-        return tuple(_decode(get_args(kind)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+        return _tuple_decoder(_decoder(arguments[0]))
     if origin is dict:
-        if not isinstance(value, dict):
-            raise _mismatch(path, "an object", value)
-        return {key: _decode(get_args(kind)[1], item, f"{path}.{key}") for key, item in value.items()}
+        return _dict_decoder(_decoder(arguments[1]))
     if kind is Any:
-        return _decode_any(value, path)
-    if kind is float and type(value) in (int, float):
-        return _decode_float(value, path)
-    if type(value) is not kind:
-        raise _mismatch(path, kind.__name__, value)
-    return value
+        return _decode_any
+    if kind is float:
+        return _decode_float
+    return _plain_decoder(kind)
 
 
-def _decode_float(value: Union[int, float], path: str) -> float:
+def _plain_decoder(kind: type) -> Decoder:
+    def run(value: Any) -> Any:
+        if type(value) is not kind:
+            raise _mismatch(kind.__name__, value)
+        return value
+
+    return run
+
+
+def _literal_decoder(choices: tuple[Any, ...]) -> Decoder:
+    def run(value: Any) -> Any:
+        if value not in choices:
+            raise _mismatch(" or ".join(map(repr, choices)), value)
+        return value
+
+    return run
+
+
+def _tuple_decoder(decode_item: Decoder) -> Decoder:
+    def run(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise _mismatch("a list", value)
+        done: list[Any] = []
+        try:
+            for item in value:
+                done.append(decode_item(item))
+        except _MisfitError as misfit:
+            misfit.path = f"[{len(done)}]{misfit.path}"
+            raise
+        return tuple(done)
+
+    return run
+
+
+def _dict_decoder(decode_item: Decoder) -> Decoder:
+    def run(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _mismatch("an object", value)
+        done = {}
+        for key, item in value.items():
+            try:
+                done[key] = decode_item(item)
+            except _MisfitError as misfit:
+                misfit.path = f".{key}{misfit.path}"
+                raise
+        return done
+
+    return run
+
+
+def _union_decoder(members: tuple[Any, ...]) -> Decoder:
+    optional = type(None) in members
+    *others, last = (_decoder(member) for member in members if member is not type(None))
+
+    def run(value: Any) -> Any:
+        if value is None and optional:
+            return None
+        for other in others:
+            try:
+                return other(value)
+            except _MisfitError:
+                continue
+        return last(value)
+
+    return run
+
+
+def _dataclass_decoder(kind: type) -> Decoder:
+    hints = get_type_hints(kind)
+    fields = [
+        (field.name, _decoder(hints[field.name]), _has_default(field)) for field in dataclasses.fields(kind)
+    ]
+    names = {name for name, _, _ in fields}
+
+    def run(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _mismatch(f"an object ({kind.__name__})", value)
+        if not names.issuperset(value):
+            raise _MisfitError(f"unknown field {min(value.keys() - names)!r}", kind.__name__)
+        arguments = {}
+        for name, decode_field, has_default in fields:
+            if name in value:
+                try:
+                    arguments[name] = decode_field(value[name])
+                except _MisfitError as misfit:
+                    misfit.path = f".{name}{misfit.path}"
+                    raise
+            elif not has_default:
+                raise _MisfitError(f"field {name!r} is missing", kind.__name__)
+        try:
+            return kind(**arguments)
+        except ValueError as error:
+            raise _MisfitError(str(error), kind.__name__) from error
+
+    return run
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
+def _decode_float(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise _mismatch("float", value)
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise CodecError(f"{path or 'document'}: expected a finite number")
+        raise _MisfitError("expected a finite number")
     return number
 
 
-def _decode_any(value: Any, path: str) -> Any:
+def _decode_any(value: Any) -> Any:
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, (list, dict)):
-            raise _mismatch(path, "a scalar or a list of scalars", value)
+            raise _mismatch("a scalar or a list of scalars", value)
         if type(item) is float:
-            _decode_float(item, path)
+            _decode_float(item)
     return value
 
 
-def _decode_union(kind: Any, value: Any, path: str) -> Any:
-    if value is None and type(None) in get_args(kind):
-        return None
-    members = [member for member in get_args(kind) if member is not type(None)]
-    for member in members[:-1]:
-        try:
-            return _decode(member, value, path)
-        except CodecError:
-            continue
-    return _decode(members[-1], value, path)
-
-
-def _decode_dataclass(kind: type, value: Any, path: str) -> Any:
-    if not isinstance(value, dict):
-        raise _mismatch(path, f"an object ({kind.__name__})", value)
-    hints = _hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = sorted(set(value) - set(fields))
-    if unknown:
-        raise CodecError(f"{path or kind.__name__}: unknown field {unknown[0]!r}")
-    arguments = {}
-    for name, field in fields.items():
-        if name in value:
-            arguments[name] = _decode(hints[name], value[name], f"{path}.{name}" if path else name)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise CodecError(f"{path or kind.__name__}: field {name!r} is missing")
-    try:
-        return kind(**arguments)
-    except CodecError:
-        raise
-    except ValueError as error:
-        raise CodecError(f"{path or kind.__name__}: {error}") from error
-
-
-def _mismatch(path: str, expected: str, value: Any) -> CodecError:
-    return CodecError(f"{path or 'document'}: expected {expected}, not {type(value).__name__}")
+def _mismatch(expected: str, value: Any) -> _MisfitError:
+    return _MisfitError(f"expected {expected}, not {type(value).__name__}")
