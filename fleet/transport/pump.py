@@ -15,7 +15,7 @@ from fleet.transport.sudo import Escalation
 
 MOST_BYTES = 64 << 20
 """What a command may print: a report of a host with ten thousand peers is a tenth of that."""
-MOST_COMPLAINT_BYTES = 1 << 20
+MOST_COMPLAINT_BYTES = 4 << 20
 """What is kept of standard error, from its start."""
 
 _CHUNK = 1 << 17

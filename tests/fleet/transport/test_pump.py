@@ -54,7 +54,7 @@ def test_an_output_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_of_complaints_the_first_are_kept() -> None:
-    streams = run([b"well\n"], [b"first\n", *[CHUNK] * 500])
+    streams = run([b"well\n"], [b"first\n", *[CHUNK] * 1000])
     assert streams.stdout == b"well\n"
     assert streams.stderr.startswith(b"first\n")
     assert MOST_COMPLAINT_BYTES <= len(streams.stderr) < MOST_COMPLAINT_BYTES + len(CHUNK)
