@@ -156,8 +156,9 @@ class Device:
             self._state.forget_pending(peer)
             for keypair in peer.keypairs:
                 keypair.may_send = False
-            if identity is not None and self._state.is_up:
-                transmit(self._state, peer, [], now)
+            if peer.staged and identity is not None and self._state.is_up:
+                peer.timers.call_anew(now.monotonic)
+                self._state.schedule.note(peer.timers, peer)
 
     def clear_sources(self) -> None:
         """Forgets which local address each peer contacted: the port or the mark of our sockets changed."""

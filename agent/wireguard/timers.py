@@ -80,6 +80,11 @@ class Timers:
     def handshake_initiated(self, now: float) -> None:
         self.retransmit = now + REKEY_TIMEOUT + self._jitter()
 
+    def call_anew(self, now: float) -> None:
+        """As if a retry were due that is the first call."""
+        self.attempts = -1
+        self.retransmit = now
+
     def handshake_completed(self) -> None:
         self.retransmit = NEVER
         self.sent_last_minute_handshake = False

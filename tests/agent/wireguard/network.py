@@ -19,6 +19,7 @@ from agent.wireguard.endpoint import Endpoint
 
 LATENCY = 0.01
 EPOCH = 1_700_000_000 * 10**9
+_UDP = 17
 
 Weather = Callable[[Datagram], list[float]]
 """The journey times of the copies of a datagram that arrive."""
@@ -31,7 +32,7 @@ def _fine(datagram: Datagram) -> list[float]:
 def packet(source: str, target: str, size: int = 84, tos: int = 0, body: bytes = b"") -> bytes:
     """A UDP-like IPv4 packet of `size` bytes, zeros after `body`."""
     addresses = ip_address(source).packed, ip_address(target).packed
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, tos, size, 0, 0, 64, 17, 0, *addresses)
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, tos, size, 0, 0, 64, _UDP, 0, *addresses)
     return (header + body).ljust(size, b"\0")
 
 
@@ -39,7 +40,7 @@ def packet6(source: str, target: str, size: int = 104, traffic_class: int = 0) -
     """A UDP-like IPv6 packet of `size` bytes."""
     addresses = ip_address(source).packed, ip_address(target).packed
     head = 6 << 28 | traffic_class << 20
-    return struct.pack("!IHBB16s16s", head, size - 40, 17, 64, *addresses) + bytes(size - 40)
+    return struct.pack("!IHBB16s16s", head, size - 40, _UDP, 64, *addresses) + bytes(size - 40)
 
 
 class Node:
@@ -67,8 +68,8 @@ class Node:
         self.send(packet(self.address, other.address, size, body=body))
 
     def heard(self) -> list[bytes]:
-        """The bodies of the packets that came, up to the first zero, since the last call."""
-        bodies = [data[20:].split(b"\0")[0] for _, data in self.packets]
+        """The bodies of the UDP packets that came, up to the first zero, since the last call."""
+        bodies = [data[20:].split(b"\0")[0] for _, data in self.packets if data[9] == _UDP]
         self.packets.clear()
         return bodies
 
