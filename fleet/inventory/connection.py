@@ -53,6 +53,7 @@ _KINDS = {
 _TRUE = ("y", "yes", "on", "1", "true", "t")
 _FALSE = ("n", "no", "off", "0", "false", "f")
 _FLAGS = {"J": "proxyjump", "i": "identityfile", "p": "port", "l": "user"}
+_OPTION = re.compile(r"(\w+)(?:\s*=\s*|\s+)(.+)", re.DOTALL)
 _IGNORED = re.compile(r"-[46ACNTXaknqtvx]+")
 """Flags of ssh(1) that change nothing for commands without a terminal."""
 
@@ -185,7 +186,7 @@ def parse_arguments(text: Any) -> list[tuple[str, str]]:
 
 
 def _option(text: str) -> tuple[str, str]:
-    keyword, separator, value = re.match(r"\s*(\w*)(\s*=\s*|\s+|$)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    if not keyword or not separator or not value.strip():
+    match = _OPTION.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"-o {text!r}: expected Option=value")
-    return keyword.lower(), value.strip()
+    return match[1].lower(), match[2]
