@@ -97,6 +97,10 @@ def _tcp(address: tuple[str, int], deadline: Deadline) -> socket.socket:
 
 def _look_up(address: tuple[str, int], deadline: Deadline) -> list[Any]:
     """getaddrinfo, which has no limit of its own, on a thread that may be left behind."""
+    try:
+        address[0].encode("idna")
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "it is no host name") from None
     with contextlib.suppress(socket.gaierror):
         return socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     answer: list[Any] = []
