@@ -24,10 +24,13 @@ _END = 2**31
 def select(inventory: Inventory, pattern: str | None) -> list[str]:
     """The hosts that a pattern matches, in the inventory's order; all of them for None.
 
-    Raises FleetError where it, or one of its terms, matches nothing.
+    Raises FleetError where it, or one of its terms, matches nothing. An empty one does not mean everybody:
+    it is what becomes of --limit "$HOSTS" where a script forgot to set HOSTS.
     """
     if pattern is None:
         return list(inventory.hosts)
+    if not split(pattern):
+        raise FleetError("the pattern is empty: leave --limit out for all hosts")
     try:
         return match(pattern, inventory.groups, list(inventory.hosts))
     except ValueError as error:

@@ -85,5 +85,8 @@ def test_selecting_from_an_inventory(tmp_path: Path) -> None:
     assert select(inventory, None) == ["b", "a", "c"]
     assert select(inventory, "ungrouped") == ["b", "a"]
     assert select(inventory, "g,a") == ["a", "c"]
+    for empty in ("", " ", ","):
+        with pytest.raises(FleetError, match="empty"):
+            select(inventory, empty)
     with pytest.raises(FleetError, match=r"inventory\.yml: no host or group matches 'd'"):
         select(inventory, "d")
