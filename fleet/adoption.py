@@ -1,8 +1,8 @@
 """A fleet's memory rebuilt from what its hosts hold, for who lost the state.
 
 Job: take host ids, private keys, addresses and the revision from reports and secrets. These come from
-hosts and are checked here. Writes nothing; randomness is given. Called by commands by way of
-`fleet.desired`.
+hosts and are checked here. Writes nothing; randomness is given. Called by
+`fleet.rollout.intend`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Job: advance a fleet's memory to what the inventory says (host ids, addresses, keys, revisions), compile
 the bundles, and hand out the keys that go with them. What is given once stays: the same inventory gives
-the same memory and bundles again. Writes nothing anywhere; randomness is given. Called by commands.
+the same memory and bundles again. Writes nothing anywhere; randomness is given. Called by
+`fleet.rollout.intend`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field, replace
 
 from agent.bundle import Bundle
 from agent.secret import KEY_BYTES, Secret, SecretRef, Secrets
-from fleet.adoption import adopt
 from fleet.inventory.model import Inventory
 from fleet.keys.make import derive_preshared_key, make_private_key, public_key
 from fleet.keys.places import key_place, root_place
@@ -22,8 +22,6 @@ from fleet.state.addresses import assign
 from fleet.state.memory import HostRecord, Memory
 from fleet.topology.compile import compile_bundles
 from fleet.topology.identity import Identity
-
-__all__ = ["Desired", "adopt", "desire"]
 
 FLEET_ID_BYTES = 16
 HOST_ID_BYTES = 8

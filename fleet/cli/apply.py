@@ -195,7 +195,7 @@ def _agrees(options: Options, busy: int) -> bool:
     """Whether the operator says yes; raises FleetError where nobody can be asked."""
     if options.json or not sys.stdin.isatty():
         raise FleetError(
-            f"{busy} to change, and there is no terminal to ask on: --yes does it. Nothing was written."
+            f"{busy} to change, and nobody to ask here: --yes does it unasked. Nothing was written."
         )
     from fleet.views.apply import ask
 

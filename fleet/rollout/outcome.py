@@ -1,4 +1,7 @@
-"""What an apply did and what a status found, host by host. Views print these, exit codes come from them."""
+"""What an apply did and what a status found, host by host. Views print these, exit codes come from them.
+
+Pure values; refuse to know how they came about. Made by `fleet.rollout` alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The two consoles and JSON. Colours and progress appear on terminals only (rich sees to that)."""
+"""The two consoles and JSON. Colours and progress appear on terminals only (rich sees to that).
+
+Refuses to know what is shown. Called by the other views.
+"""
 
 from __future__ import annotations
 

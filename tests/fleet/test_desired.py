@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from agent.bundle import Bundle
 from agent.report import FOREIGN, Observed, ObservedInterface, Report
 from agent.secret import Secret, SecretRef, Secrets
-from fleet.desired import Desired, adopt, desire
+from fleet.adoption import adopt
+from fleet.desired import Desired, desire
 from fleet.errors import FleetError
 from fleet.inventory.model import Inventory
 from fleet.keys.make import public_key
