@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from itertools import permutations
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from agent.wireguard.device import Datagram, Peer
 from agent.wireguard.endpoint import Endpoint
+from agent.wireguard.messages import RESPONSE
 from tests.agent.wireguard.network import LATENCY, Network, Node
 
 _ROUNDS = 3
@@ -35,6 +37,7 @@ class World(RuleBasedStateMachine):
         self.said = 0
         self.moves = 0
         self.heard: set[bytes] = set()
+        self.answered: set[bytes] = set()
         self.recorded: list[Datagram] = []
         self.nodes = [self.network.node() for _ in range(count)]
         for node in self.nodes:
@@ -42,6 +45,10 @@ class World(RuleBasedStateMachine):
 
     def weather(self, datagram: Datagram) -> list[float]:
         random = self.network.random
+        if datagram.data[0] == RESPONSE:
+            answered = datagram.data[8:12]
+            assert answered not in self.answered
+            self.answered.add(answered)
         self.recorded.append(datagram)
         del self.recorded[:-200]
         if random.random() < self.loss:
@@ -72,13 +79,29 @@ class World(RuleBasedStateMachine):
                 peer.preshared_key = bytes(32)
         node.device.up(now)
 
+    def speak(self, one: Node, other: Node) -> None:
+        self.said += 1
+        one.say(other, f"{one.address} to {other.address}, {self.said}".encode())
+
     @rule(one=_which, other=_which)
     def say(self, one: int, other: int) -> None:
-        speaker, listener = self.pick(one, other)
-        self.said += 1
-        speaker.say(
-            listener, b"%s to %s, %d" % (speaker.address.encode(), listener.address.encode(), self.said)
-        )
+        self.speak(*self.pick(one, other))
+
+    @rule(one=_which, other=_which, seconds=_durations)
+    def chat(self, one: int, other: int, seconds: float) -> None:
+        """Both say something, now and after a while."""
+        node, far = self.pick(one, other)
+        for _ in range(2):
+            self.speak(node, far)
+            self.speak(far, node)
+            self.network.run(seconds)
+
+    @rule(one=_which, other=_which, loss=st.sampled_from([0.0, 0.3]), delay=st.sampled_from([0.0, 3.0]))
+    def renew(self, one: int, other: int, loss: float, delay: float) -> None:
+        """A minute or so to either side of a renewal, in such weather."""
+        self.weather_changes(loss, delay, 2)
+        for _ in range(5):
+            self.chat(one, other, 13.0)
 
     @rule(seconds=_durations)
     def run(self, seconds: float) -> None:
@@ -165,8 +188,11 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def recover(self) -> None:
-        """With everything in order again, everybody is heard soon, and after that nobody speaks."""
-        self.weather_changes(0.0, 0.0, 1)
+        """With everything in order again, everybody is heard soon, and after that nobody speaks.
+
+        All datagrams still arrive twice, and not in order.
+        """
+        self.weather_changes(0.0, 0.1, 2)
         for node in self.nodes * 2:
             self.repair(node)
         keys = {node.device.public_key for node in self.nodes}
@@ -187,9 +213,8 @@ class World(RuleBasedStateMachine):
             assert node.device.deadline() is None
 
     def _all_speak(self) -> None:
-        for one in range(len(self.nodes)):
-            for other in range(len(self.nodes) - 1):
-                self.say(one, other)
+        for one, other in permutations(self.nodes, 2):
+            self.speak(one, other)
         self.network.run(21)
         self.all_is_well()
 
