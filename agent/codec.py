@@ -76,7 +76,8 @@ def encode(value: Any) -> Any:
     """Dataclasses to dicts, tuples to lists, all the way down; everything else unchanged."""
     if value is None or isinstance(value, (str, int)):
         return value
-    names = _field_names(value.__class__)
+    kind: Any = value.__class__  # mypy at times takes a type[Any] for nothing that can be hashed
+    names = _field_names(kind)
     if names is not None:
         return {name: encode(getattr(value, name)) for name in names}
     if isinstance(value, (tuple, list)):
