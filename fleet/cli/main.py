@@ -5,7 +5,6 @@ Refuses to know what a command does; each module of this package is one.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -62,8 +61,5 @@ def main() -> None:
         sys.stderr.write(f"{visible(str(error))}\n")
         code = ERROR
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("Interrupted.\n")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)  # a host that hangs may keep a thread for as long as its timeout
+        code = INTERRUPTED
     sys.exit(code or 0)

@@ -6,10 +6,12 @@ not an exception: the others go on.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Literal, TypeVar
 
 from fleet.delivery.facts import Facts, gather
@@ -76,10 +78,30 @@ def reach(
 
 
 def in_parallel(function: Callable[[Host], T], hosts: list[Host], forks: int) -> Generator[T, None, None]:
-    """Results in the order they come; an interrupt starts nothing more and leaves what runs behind."""
-    pool = ThreadPoolExecutor(max_workers=max(1, min(forks, len(hosts) or 1)))
+    """Results in the order they come; an interrupt begins nothing more and leaves what runs behind.
+
+    So the threads are daemons, which no pool of the standard library has: a host that hangs must not keep
+    a command that was interrupted.
+    """
+    waiting, over = deque(hosts), threading.Event()
+    results: SimpleQueue[tuple[list[T], BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        with suppress(IndexError):
+            while not over.is_set():
+                host = waiting.popleft()
+                try:
+                    results.put(([function(host)], None))
+                except BaseException as error:
+                    results.put(([], error))
+
+    for _ in range(min(forks, len(hosts))):
+        threading.Thread(target=work, daemon=True).start()
     try:
-        for future in as_completed([pool.submit(function, host) for host in hosts]):
-            yield future.result()
+        for _ in hosts:
+            found, error = results.get()
+            if error is not None:
+                raise error
+            yield from found
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        over.set()

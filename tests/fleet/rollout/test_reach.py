@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -106,6 +108,20 @@ def test_who_is_interrupted_does_not_wait_for_a_host_that_hangs() -> None:
             results.throw(KeyboardInterrupt)  # would deadlock here
     finally:
         goes_on.set()
+
+
+def test_nor_does_its_process() -> None:
+    program = """
+import threading
+from fleet.rollout.reach import in_parallel
+from tests.fleet.rollout.made import host
+
+results = in_parallel(
+    lambda found: found.name == "answers" or threading.Event().wait(), [host("hangs"), host("answers")], 2
+)
+assert next(results)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_the_first_interrupt_is_remembered_and_the_second_ends() -> None:
