@@ -24,7 +24,7 @@ from agent.tunnel.tun import DEFAULT_MTU, DeviceGoneError
 
 # include/uapi/linux/if_tun.h, sockios.h, if.h, rtnetlink.h, sched.h, socket.h, netlink.h, net_namespace.h
 _TUNGETIFF, _TUNGETDEVNETNS = 0x800454D2, 0x54E3
-_SIOCGIFFLAGS, _SIOCGIFMTU = 0x8913, 0x8921
+_SIOCGIFFLAGS, _SIOCGIFMTU, _SIOCGIFINDEX = 0x8913, 0x8921, 0x8933
 _IFF_UP = 0x1
 _RTMGRP_LINK = 0x1
 _CLONE_NEWNET = 0x40000000
@@ -36,10 +36,11 @@ _OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
 
 
 class Link(NamedTuple):
-    """Whether the device is up, and its MTU in bytes."""
+    """Whether the device is up, its MTU in bytes, and its index in our own namespace, 0 in another."""
 
     up: bool
     mtu: int
+    interface: int
 
 
 class LinkWatch:
@@ -49,7 +50,7 @@ class LinkWatch:
         self._tun_fd = tun_fd
         self._home = self._place = _identity(_OWN_NAMESPACE.stat())
         self._socket = netlink.connect(_RTMGRP_LINK)
-        self._last = Link(False, DEFAULT_MTU)
+        self._last = Link(False, DEFAULT_MTU, 0)
         self.is_deaf = False
 
     def fileno(self) -> int:
@@ -69,8 +70,11 @@ class LinkWatch:
         with suppress(OSError), self._socket_beside_device() as sock:
             flags = fcntl.ioctl(sock, _SIOCGIFFLAGS, name + bytes(24))
             mtu = fcntl.ioctl(sock, _SIOCGIFMTU, name + bytes(24))
+            index = fcntl.ioctl(sock, _SIOCGIFINDEX, name + bytes(24))
             (bits,) = struct.unpack_from("=H", flags, 16)
-            self._last = Link(bool(bits & _IFF_UP), *struct.unpack_from("=i", mtu, 16))
+            self._last = Link(bool(bits & _IFF_UP), _integer(mtu), _integer(index))
+            if self._place != self._home:
+                self._last = self._last._replace(interface=0)
         return self._last
 
     def close(self) -> None:
@@ -115,6 +119,13 @@ class LinkWatch:
             os.close(namespace)
         with sock:
             yield sock
+
+
+def _integer(request: bytes) -> int:
+    """What a struct ifreq holds."""
+    number: int
+    (number,) = struct.unpack_from("=i", request, 16)
+    return number
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int]:

@@ -118,6 +118,7 @@ class Loop:
         """Makes the device what the link is: up or down, and its MTU."""
         link = self._watch.now()
         self._device.mtu = link.mtu
+        self._sockets.tunnel_interface = link.interface
         if link.up and not self._device.is_up:
             self._up(now)
         elif not link.up and self._device.is_up:

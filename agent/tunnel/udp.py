@@ -53,13 +53,15 @@ class UdpSockets:
     """Both sockets, closed at first.
 
     `port` is 0 until one was set, or chosen by `open`, and stays after `close`. `interface_to` tells by which
-    interface routing sends to an endpoint with a mark; None: routing is not asked.
+    interface routing sends to an endpoint with a mark; None: routing is not asked. `tunnel_interface` is the
+    index of the interface that nothing may be sent by, as it would come back for ever; 0: none.
     """
 
     def __init__(self, interface_to: Optional[Callable[[Endpoint, int], Optional[int]]] = None) -> None:
         self._interface_to = interface_to
         self.port = 0
         self.fwmark = 0
+        self.tunnel_interface = 0
         self._sockets: tuple[socket.socket, ...] = ()
         self._ways: dict[tuple[Endpoint, int], _Way] = {}
         self._origins: dict[object, tuple[Endpoint, int]] = {}
@@ -151,8 +153,10 @@ class UdpSockets:
         return refused
 
     def _send_without_source(self, endpoint: Endpoint, data: bytes, tos: int) -> int:
-        way = self._way(endpoint.without_source(), tos)
-        if way is None or not endpoint.source:
+        if not endpoint.source:
+            return 1
+        way = self._find_way(endpoint.without_source(), tos)
+        if way is None:
             return 1
         try:
             way.socket.sendmsg((data,), way.ancillary, socket.MSG_DONTWAIT, way.address)
@@ -171,17 +175,27 @@ class UdpSockets:
         self._ways.clear()
 
     def _remember_way(self, endpoint: Endpoint, tos: int) -> Optional[_Way]:
-        """Routing chooses the source where it sends by another interface than the peer called (send4)."""
-        interface = endpoint.source_interface
-        if interface and self._interface_to and self._interface_to(endpoint, self.fwmark) != interface:
-            way = self._way(endpoint.without_source(), tos)
-        else:
-            way = self._way(endpoint, tos)
+        way = self._find_way(endpoint, tos)
         if way is not None:
             if len(self._ways) >= _MOST_REMEMBERED:
                 self._ways.clear()
             self._ways[endpoint, tos] = way
         return way
+
+    def _find_way(self, endpoint: Endpoint, tos: int) -> Optional[_Way]:
+        """None where there is none, or it leads into the tunnel itself (socket.c send4, ELOOP).
+
+        Routing chooses the source where it sends by another interface than the peer called. A source
+        without interface is an answer at once to what came in, which nobody needs to check.
+        """
+        if self._interface_to is None or (endpoint.source and not endpoint.source_interface):
+            return self._way(endpoint, tos)
+        interface = self._interface_to(endpoint, self.fwmark)
+        if endpoint.source and interface != endpoint.source_interface:
+            return self._find_way(endpoint.without_source(), tos)
+        if interface is not None and interface == self.tunnel_interface:
+            return None
+        return self._way(endpoint, tos)
 
     def _remember_origin(self, key: object, address: _Address, ancillary: _Ancillary) -> tuple[Endpoint, int]:
         if len(self._origins) >= _MOST_REMEMBERED:

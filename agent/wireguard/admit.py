@@ -69,7 +69,7 @@ def _handle(state: State, message: bytes, source: Endpoint, is_loaded: bool, now
         if not checker.has_mac2(message, source, now.monotonic):
             state.drops["cookie asked for"] += 1
             reply = checker.reply(message, source, now.monotonic)
-            state.datagrams.append(Datagram(source, reply, 0))
+            state.datagrams.append(Datagram(source.as_answer(), reply, 0))
             return 1
         if not state.handshake_limiter.allows(source_of(source.ip), now.monotonic):
             state.drops["source over its rate"] += 1

@@ -10,7 +10,7 @@ class Endpoint(NamedTuple):
 
     `ip` is 4 or 16 bytes in network order, `scope` an IPv6 scope id. `source` is the local address that
     the peer contacted, as 4 or 16 bytes, and `source_interface` the index of its interface; empty and 0
-    leave the choice to routing.
+    leave the choice to routing. With a source alone it is that source, as long as it can be sent from.
     """
 
     ip: bytes
@@ -22,3 +22,7 @@ class Endpoint(NamedTuple):
     def without_source(self) -> Endpoint:
         """The same endpoint, with the way there left to routing."""
         return Endpoint(self.ip, self.port, self.scope)
+
+    def as_answer(self) -> Endpoint:
+        """The same, for one datagram from the source in any case: what routing says is not worth asking."""
+        return Endpoint(self.ip, self.port, self.scope, self.source)

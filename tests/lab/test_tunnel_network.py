@@ -88,6 +88,19 @@ def test_a_tunnel_in_a_tunnel(pair: Pair) -> None:
     assert outer[0].transfer().sent > 3 * 1340
 
 
+@pytest.mark.parametrize("version", [4, 6], ids=["outer4", "outer6"])
+def test_what_would_go_through_itself_for_ever_goes_nowhere(pair: Pair, version: int) -> None:
+    here, there = pair
+    inner = there.inner4 if version == 4 else f"[{there.inner6}]"
+    here.set("peer", there.public_key, "endpoint", f"{inner}:{PORT}")
+    before = here.transfer().sent
+    assert ping(here, there.inner4, 5) == 0
+    time.sleep(0.5)
+    assert here.transfer().sent - before < 5 * 200
+    here.set("peer", there.public_key, "endpoint", f"{there.space.v4}:{PORT}")
+    assert ping(here, there.inner4) == 3
+
+
 def test_everything_but_the_tunnels_own_datagrams_goes_through_it(
     spaces: tuple[Namespace, Namespace],
 ) -> None:
