@@ -243,4 +243,4 @@ def _write_error(content: str) -> None:
 
 def _why(error: OSError) -> str:
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return f"{reason}: run it as root" if os.geteuid() and error.errno in _FOR_ROOT else reason
+    return f"{reason} (are you root?)" if os.geteuid() and error.errno in _FOR_ROOT else reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import curve
@@ -13,6 +13,7 @@ from agent.wireguard.x25519 import PrivateKey
 
 
 @given(st.binary(min_size=32, max_size=32))
+@settings(deadline=None)
 def test_the_ladder_agrees_with_the_library(key: bytes) -> None:
     assert curve.multiply_base(key) == PrivateKey(key).public == curve.public_key(key)
 

@@ -6,7 +6,7 @@ import socket
 from typing import Optional
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.host.device import DeviceState, PeerState
@@ -259,6 +259,7 @@ def test_sections_know_no_key() -> None:
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_any_text_is_read_or_refused(content: str) -> None:
     said = "f:"
     try:
@@ -301,6 +302,7 @@ peers = st.builds(
         st.lists(peers, max_size=4).map(tuple),
     )
 )
+@settings(deadline=None)
 def test_what_is_written_can_be_read(device: DeviceState) -> None:
     found = parse(render(device), "f")
     assert found.warnings == []

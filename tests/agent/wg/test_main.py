@@ -133,7 +133,7 @@ def test_those_who_are_not_root_are_told(
     devices.fail = errno.EPERM
     assert main.run("show", [], devices) == 1
     assert capsys.readouterr().err == (
-        "fleet-agent: Unable to list interfaces: Operation not permitted: run it as root\n"
+        "fleet-agent: Unable to list interfaces: Operation not permitted (are you root?)\n"
     )
 
 
