@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from typing import Optional
 
 from agent.tunnel.control import ControlSocket
 from agent.tunnel.errors import StartError
@@ -27,6 +28,7 @@ from agent.tunnel.uapi import Uapi
 from agent.tunnel.udp import UdpSockets
 from agent.wireguard.clock import Time
 from agent.wireguard.device import Device
+from agent.wireguard.endpoint import Endpoint
 
 _PR_SET_DUMPABLE = 4  # include/uapi/linux/prctl.h
 _INTERFACE = re.compile(r"[A-Za-z0-9_=+.-]{1,15}")
@@ -62,13 +64,21 @@ def _serve(interface: str, mtu: int, stop: int, started: Callable[[], object]) -
         tun = stack.enter_context(closing(Tun(interface, mtu)))
         watch = stack.enter_context(closing(LinkWatch(tun.fd)))
         routes = stack.enter_context(closing(Routes()))
-        sockets = stack.enter_context(closing(UdpSockets(routes.interface_to)))
         device = Device(os.urandom, mtu)
+        beyond = partial(_endpoint_beyond, device)
+        sockets = stack.enter_context(closing(UdpSockets(routes.interface_to, beyond)))
         uapi = Uapi(device, sockets, clock)
         control = stack.enter_context(closing(ControlSocket(interface, uapi.serve)))
         started()
         say = partial(_say, interface)
         Loop(device, tun, watch, routes, sockets, control, clock, stop, say).run()
+
+
+def _endpoint_beyond(device: Device, address: bytes) -> Optional[Endpoint]:
+    """Where packets to an inner address are sent."""
+    lookup = device.allowed_ips.lookup4 if len(address) == 4 else device.allowed_ips.lookup6
+    peer = lookup(address)
+    return peer.endpoint if peer else None
 
 
 def _check_name(interface: str) -> None:

@@ -53,12 +53,20 @@ class UdpSockets:
     """Both sockets, closed at first.
 
     `port` is 0 until one was set, or chosen by `open`, and stays after `close`. `interface_to` tells by which
-    interface routing sends to an endpoint with a mark; None: routing is not asked. `tunnel_interface` is the
-    index of the interface that nothing may be sent by, as it would come back for ever; 0: none.
+    interface routing sends to an endpoint with a mark, None: not known. `beyond` tells where the
+    tunnel sends packets to an inner address on, and `tunnel_interface`, the index of its own interface, when
+    to ask that; 0: never.
     """
 
-    def __init__(self, interface_to: Optional[Callable[[Endpoint, int], Optional[int]]] = None) -> None:
+    def __init__(
+        self,
+        interface_to: Callable[[Endpoint, int], Optional[int]] = lambda endpoint, mark: (
+            endpoint.source_interface
+        ),
+        beyond: Callable[[bytes], Optional[Endpoint]] = lambda address: None,
+    ) -> None:
         self._interface_to = interface_to
+        self._beyond = beyond
         self.port = 0
         self.fwmark = 0
         self.tunnel_interface = 0
@@ -155,14 +163,16 @@ class UdpSockets:
     def _send_without_source(self, endpoint: Endpoint, data: bytes, tos: int) -> int:
         if not endpoint.source:
             return 1
-        way = self._find_way(endpoint.without_source(), tos)
+        bare = endpoint.without_source()
+        way = self._remember_way(bare, tos)
         if way is None:
             return 1
         try:
             way.socket.sendmsg((data,), way.ancillary, socket.MSG_DONTWAIT, way.address)
         except OSError:
             return 1
-        self._ways[endpoint, tos] = way
+        if (bare, tos) in self._ways:
+            self._ways[endpoint, tos] = way
         return 0
 
     def _replace(self, sockets: tuple[socket.socket, ...], port: int) -> None:
@@ -175,27 +185,44 @@ class UdpSockets:
         self._ways.clear()
 
     def _remember_way(self, endpoint: Endpoint, tos: int) -> Optional[_Way]:
-        way = self._find_way(endpoint, tos)
-        if way is not None:
+        """None where there is no way, or it leads back into the tunnel for ever.
+
+        What leads through the tunnel once, as to a peer behind another, is looked at each time.
+        """
+        routed, interface = self._routed(endpoint)
+        is_inside = bool(interface) and interface == self.tunnel_interface
+        if is_inside and self._returns(routed):
+            return None
+        way = self._way(routed, tos)
+        if way is not None and not is_inside:
             if len(self._ways) >= _MOST_REMEMBERED:
                 self._ways.clear()
             self._ways[endpoint, tos] = way
         return way
 
-    def _find_way(self, endpoint: Endpoint, tos: int) -> Optional[_Way]:
-        """None where there is none, or it leads into the tunnel itself (socket.c send4, ELOOP).
+    def _routed(self, endpoint: Endpoint) -> tuple[Endpoint, Optional[int]]:
+        """What to send to, and by which interface that goes, if that is known.
 
-        Routing chooses the source where it sends by another interface than the peer called. A source
-        without interface is an answer at once to what came in, which nobody needs to check.
+        Routing chooses the source where it sends by another interface than the peer called (socket.c,
+        send4). A source without interface answers at once what came in, which nobody needs to check.
         """
-        if self._interface_to is None or (endpoint.source and not endpoint.source_interface):
-            return self._way(endpoint, tos)
+        if endpoint.source and not endpoint.source_interface:
+            return endpoint, None
         interface = self._interface_to(endpoint, self.fwmark)
         if endpoint.source and interface != endpoint.source_interface:
-            return self._find_way(endpoint.without_source(), tos)
-        if interface is not None and interface == self.tunnel_interface:
-            return None
-        return self._way(endpoint, tos)
+            return self._routed(endpoint.without_source())
+        return endpoint, interface
+
+    def _returns(self, endpoint: Endpoint) -> bool:
+        """Whether what the tunnel sends there, it is given back to send there again."""
+        seen = set()
+        while endpoint.ip not in seen:
+            seen.add(endpoint.ip)
+            following = self._beyond(endpoint.ip)
+            if following is None or self._interface_to(following, self.fwmark) != self.tunnel_interface:
+                return False
+            endpoint = following
+        return True
 
     def _remember_origin(self, key: object, address: _Address, ancillary: _Ancillary) -> tuple[Endpoint, int]:
         if len(self._origins) >= _MOST_REMEMBERED:

@@ -88,6 +88,19 @@ def test_a_tunnel_in_a_tunnel(pair: Pair) -> None:
     assert outer[0].transfer().sent > 3 * 1340
 
 
+def test_a_peer_behind_another_of_the_same_device(pair: Pair) -> None:
+    here, there = pair
+    behind = start(there.space, "ours")
+    behind.set("listen-port", "5", "peer", here.public_key, "allowed-ips", "10.67.0.1/32")
+    endpoint = ("endpoint", f"{there.inner4}:5")
+    here.set("peer", behind.public_key, *endpoint, "allowed-ips", "10.67.0.2/32")
+    for tunnel, address in ((here, "10.67.0.1/24"), (behind, "10.67.0.2/24")):
+        tunnel.ip("address", "add", address, "dev", tunnel.interface)
+        tunnel.ip("link", "set", tunnel.interface, "up")
+    assert ping(here, "10.67.0.2") == 3
+    assert behind.show("endpoints").endswith(f"{here.inner4}:{PORT}")
+
+
 @pytest.mark.parametrize("version", [4, 6], ids=["outer4", "outer6"])
 def test_what_would_go_through_itself_for_ever_goes_nowhere(pair: Pair, version: int) -> None:
     here, there = pair
