@@ -175,7 +175,7 @@ def test_a_device_does_what_the_rules_say_and_when(jitter: int, story: list[tupl
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.integers(0, 2), stories)
 def test_a_device_does_so_in_many_stories(jitter: int, story: list[tuple[Step, ...]]) -> None:
     check(jitter, story)

@@ -226,6 +226,15 @@ class World(RuleBasedStateMachine):
                 assert b" to %s," % node.address.encode() in body
                 self.heard.add(body)
 
+    @invariant()
+    def indices_stand_for_what_there_is(self) -> None:
+        for node in self.nodes:
+            peers = node.device.peers.values()
+            keypairs = [keypair for peer in peers for keypair in peer.keypairs]
+            there = [keypair.local_index for keypair in keypairs]
+            there += [peer.pending.local_index for peer in peers if peer.pending]
+            assert sorted(node.device._state.indices._entries) == sorted(there)
+
     def teardown(self) -> None:
         if hasattr(self, "nodes"):
             self.recover()
@@ -249,4 +258,4 @@ def test_whatever_happens_devices_find_each_other_again() -> None:
 
 @pytest.mark.slow
 def test_whatever_happens_for_longer() -> None:
-    _run(examples=300, steps=60)
+    _run(examples=150, steps=60)
