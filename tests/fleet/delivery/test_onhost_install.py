@@ -55,9 +55,15 @@ def test_the_release_before_stays_and_older_ones_go(root: Path) -> None:
 def test_a_release_that_a_process_runs_stays_until_it_ends(root: Path) -> None:
     """Tunnels go on with the code that they were started with, however many upgrades there are."""
     digests = [letter * 64 for letter in "abc"]
-    run(root, tar_gz({"__main__.py": b"import sys\nsys.stdin.read()\n"}, digests[0]), digests[0])
+    run(
+        root,
+        tar_gz({"__main__.py": b"import sys\nprint(flush=True)\nsys.stdin.read()\n"}, digests[0]),
+        digests[0],
+    )
     program = [sys.executable, "-I", str(root / "releases" / digests[0])]
-    with subprocess.Popen(program, stdin=subprocess.PIPE):
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"  # it runs: until then its command line may be empty
         for digest in digests[1:]:
             install.clean(root, run(root, tar_gz(CONTENTS, digest), digest))
         assert sorted(path.name for path in (root / "releases").iterdir()) == digests
