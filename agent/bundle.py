@@ -22,6 +22,8 @@ from agent.codec import decode, encode
 from agent.secret import SecretRef
 
 VERSION = 1
+HIGHEST_REVISION = 2**63 - 1
+"""What SQLite can count to; a report stays below it, so that there is a next one."""
 Backend = Literal["auto", "kernel", "userspace"]
 
 _CHECKED = 1 << 17
@@ -119,9 +121,8 @@ class Bundle:
     def __post_init__(self) -> None:
         if self.version != VERSION:
             raise ValueError(f"bundle version {self.version}; this agent speaks version {VERSION}")
-        if not re.fullmatch(r"[0-9a-f]{32}", self.fleet):
-            raise ValueError("fleet: expected 32 hexadecimal digits")
-        _check_range("revision", self.revision, 1, 2**63 - 1)
+        check_fleet(self.fleet)
+        _check_range("revision", self.revision, 1, HIGHEST_REVISION)
         _check_unique("interface", [interface.name for interface in self.interfaces])
         # Each of two interfaces with one destination would take it from the other again and again.
         routes = [route.destination for interface in self.interfaces for route in interface.routes]
@@ -168,6 +169,12 @@ def split_endpoint(text: str) -> tuple[str, int]:
 def join_endpoint(host: str, port: int) -> str:
     """The inverse of `split_endpoint`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_fleet(fleet: str) -> None:
+    """Raises ValueError for what is no fleet's id."""
+    if not re.fullmatch(r"[0-9a-f]{32}", fleet):
+        raise ValueError("fleet: expected 32 hexadecimal digits")
 
 
 def check_interface_name(name: str) -> None:

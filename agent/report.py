@@ -11,7 +11,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
-from agent.bundle import Route
+from agent.bundle import HIGHEST_REVISION, Route, check_fleet
 from agent.codec import decode, encode
 from agent.secret import SecretRef
 
@@ -130,6 +130,10 @@ class Report:
     def __post_init__(self) -> None:
         if self.version != VERSION:
             raise ValueError(f"report version {self.version}; this controller speaks version {VERSION}")
+        if self.fleet is not None:
+            check_fleet(self.fleet)  # the controller names files after it
+        if self.revision is not None and not 1 <= self.revision < HIGHEST_REVISION:
+            raise ValueError(f"revision: {self.revision} is none")
 
 
 def to_json(report: Report) -> dict[str, Any]:

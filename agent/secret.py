@@ -24,8 +24,8 @@ class SecretRef:
     generation: int
 
     def __post_init__(self) -> None:
-        if not self.id or self.generation < 1:
-            raise ValueError("a secret needs an id and a generation of at least 1")
+        if not self.id or not 1 <= self.generation < 2**31:
+            raise ValueError("a secret needs an id and a generation from 1 to 2147483647")
 
 
 class Secret:

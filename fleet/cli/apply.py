@@ -210,8 +210,9 @@ def _notes(options: Options, reached: Mapping[str, Reached], desired: Desired) -
     notes = identity_notes(reached)
     if desired.left:
         notes.append(
-            f"not in the inventory any more: {', '.join(desired.left)}. Their peers drop them; their "
-            "addresses stay reserved, and what runs on them is left as it is"
+            f"not in the inventory any more: {', '.join(desired.left)}. The others drop their links to "
+            "them, their addresses stay reserved; what runs there goes on until somebody stops fleet-agent "
+            "there and deletes the interface"
         )
     outside = waiting(reached, desired.bundles, set(options.names))
     if outside:

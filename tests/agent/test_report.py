@@ -18,3 +18,21 @@ def test_an_address_that_is_none() -> None:
     text = json.dumps(to_json(report)).replace("10.77.0.1/32", "10.77.0.one/32")
     with pytest.raises(CodecError, match=r"^observed\.interfaces\[0\]: '10\.77\.0\.one/32'"):
         from_json(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("fleet", "../../../tmp/" + "f" * 19),
+        ("fleet", "F" * 32),
+        ("revision", 0),
+        ("revision", 2**63 - 1),
+        ("secrets", [{"id": "key/1", "generation": 2**63}]),
+    ],
+)
+def test_what_names_files_and_counts_is_checked(field: str, value: object) -> None:
+    report = Report(1, "ab" * 32, "fra1", "f" * 32, "acme", 7, None, (), Observed(), (), (), (), {}, 1.0)
+    document = to_json(report)
+    assert from_json(document) == report
+    with pytest.raises(CodecError, match=rf"{field}|generation"):
+        from_json({**document, field: value})

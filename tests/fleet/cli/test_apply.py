@@ -6,10 +6,12 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from fleet.views import apply as view
 from tests.fleet.cli.simulated import NAMES, Fleet
 
 EVERYONE = dict.fromkeys(NAMES)
@@ -246,7 +248,18 @@ def test_a_renamed_host_is_taken_over_under_its_new_name(fleet: Fleet) -> None:
 
 
 def test_an_interrupt_says_what_was_done(fleet: Fleet) -> None:
-    fleet.hosts["fra1"].before_apply = lambda: os.kill(os.getpid(), signal.SIGINT)
+    heard, tell = threading.Event(), view.interrupted
+
+    def told() -> None:
+        tell()
+        heard.set()
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert heard.wait(60)
+
+    fleet.patch.setattr(view, "interrupted", told)
+    fleet.hosts["fra1"].before_apply = interrupt
     code, out, err = fleet.run("apply", "--yes", "--forks", "1")
     assert code == 130
     assert "interrupted: finishing" in err
