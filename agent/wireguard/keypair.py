@@ -68,7 +68,7 @@ class Keypair:
 class Keypairs:
     """Previous, current and next (noise.c add_new_keypair, wg_noise_received_with_keypair).
 
-    Methods return the keypairs that fell out; their indices have to go.
+    `add` and `clear` return the keypairs that fell out; their indices have to go.
     """
 
     __slots__ = ("current", "next", "previous")
@@ -95,11 +95,12 @@ class Keypairs:
             self.next = keypair
         return self._lost(before)
 
-    def confirm(self) -> list[Keypair]:
-        """Something authentic came under the next keypair: it is the current one now."""
-        before = list(self)
+    def confirm(self) -> None:
+        """Something authentic came under the next keypair: it is the current one now.
+
+        None falls out: there is no previous one while there is a next.
+        """
         self.previous, self.current, self.next = self.current, self.next, None
-        return self._lost(before)
 
     def clear(self) -> list[Keypair]:
         """None is left, nor, as far as Python can tell, their keys in memory."""

@@ -100,7 +100,7 @@ def _open(
 
 def _confirm(state: State, peer: Peer, now: Time) -> None:
     """The peer uses the session that we answered with: so may we."""
-    state.retire(peer.keypairs.confirm())
+    peer.keypairs.confirm()
     peer.timers.handshake_completed()
     peer.latest_handshake = now.wall
     transmit(state, peer, [], now)

@@ -79,3 +79,16 @@ def test_as_looking_at_every_prefix(steps: list[tuple[str, Network, str]]) -> No
         covering = [network for network in model if network.version == probe.version and probe in network]
         longest = max(covering, key=lambda network: network.prefixlen, default=None)
         assert _lookup(table, str(probe)) == (model[longest] if longest is not None else None)
+
+
+def test_only_its_owner_loses_exactly_that_prefix() -> None:
+    table: AllowedIPs[str] = AllowedIPs()
+    wide, narrow = ip_network("10.0.0.0/8"), ip_network("10.1.0.0/16")
+    table.insert(wide, "a")
+    table.insert(narrow, "b")
+    table.remove(narrow, "a")
+    table.remove(ip_network("10.1.0.0/17"), "b")
+    assert _lookup(table, "10.1.0.1") == "b"
+    table.remove(narrow, "b")
+    assert _lookup(table, "10.1.0.1") == "a"
+    assert (table.of("a"), table.of("b")) == ([wide], [])

@@ -1,4 +1,6 @@
-"""The fast tests in this folder take every branch of the protocol core."""
+"""The tests in this folder take every branch of the protocol core, those that choose at random left out:
+what only chance covers is not covered tomorrow.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def test_every_branch_of_the_core_is_taken(tmp_path: Path) -> None:
     """In a process of its own: what is imported already cannot be measured any more."""
 
     data = f"--data-file={tmp_path / 'coverage'}"
-    tests = ["pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", "tests/agent/wireguard"]
+    folder = "tests/agent/wireguard"
+    tests = ["pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not hypothesis", folder]
+    tests.append(f"--ignore={folder}/test_world.py")
     ran = _coverage("run", data, "--branch", "--source=agent/wireguard", "-m", *tests)
     assert ran.returncode == 0, ran.stdout
     report = _coverage("report", data, "--show-missing", "--skip-covered", "--fail-under=100")
