@@ -211,11 +211,11 @@ def run(run_folder: Path = Path(places.RUN), state_folder: Path = Path(places.ST
         if not lock.take():
             print(f"an agent runs on this host already (process {lock.holder()})", file=sys.stderr)
             return 1
+        server = Server(run_folder / places.SOCKET)  # early: who just started us may ask at once
     except OSError as error:
         print(f"{run_folder}: {error.strerror}; the agent needs root", file=sys.stderr)
         return 1
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # our memory has keys in it
-    server = Server(run_folder / places.SOCKET)  # first: who just started us may ask at once
     service = Service(_host(), server, Store(state_folder), Notifier(os.environ))
     wake, signalled = socket.socketpair()
     signalled.setblocking(False)

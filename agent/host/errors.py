@@ -12,6 +12,6 @@ class SilentError(HostError):
 
     def __init__(self, interface: str) -> None:
         super().__init__(
-            f"{interface}: its tunnel process does not answer; if it stays so, the agent ends it within a "
-            "minute and starts another"
+            f"{interface}: its tunnel process does not answer; if it stays so for about a minute, the agent "
+            "ends it and starts another"
         )
