@@ -114,7 +114,7 @@ def machines(kind: str, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
             for number, space in enumerate(pair, 1):
                 machine = Machine(space, number, None, interface_name("h"))  # type: ignore[arg-type]
                 forwarding = Forwarding(run=tmp_path / str(number))
-                machine.host = Host(_spawner(machine, kind), forwarding=forwarding)
+                machine.host = Host(spawner(machine, kind), forwarding=forwarding)
                 made.append(machine)
             yield made[0], made[1]
         finally:
@@ -125,7 +125,7 @@ def machines(kind: str, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
                 Path(f"/var/run/wireguard/{machine.interface}.sock").unlink(missing_ok=True)
 
 
-def _spawner(machine: Machine, kind: str):  # type: ignore[no-untyped-def]
+def spawner(machine: Machine, kind: str):  # type: ignore[no-untyped-def]
     def spawn(interface: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [*COMMANDS[kind], interface],
@@ -317,7 +317,7 @@ def test_the_tunnel_outlives_the_agent_and_is_found_by_the_next(tmp_path: Path) 
         left.apply(wanted(left, right, "ours"))
         (process,) = left.processes
         assert os.getsid(process.pid) == process.pid
-        left.host = Host(_spawner(left, "ours"), forwarding=Forwarding(run=tmp_path / "1"))
+        left.host = Host(spawner(left, "ours"), forwarding=Forwarding(run=tmp_path / "1"))
         assert left.steps(wanted(left, right, "ours")) == ()
 
 
