@@ -11,7 +11,7 @@ import pytest
 from agent.host import tunnel
 from agent.host.host import Host
 from agent.host.userspace import UserspaceDevice
-from tests.lab.test_host import spawner, machines, pings, wanted
+from tests.lab.test_host import machines, pings, spawner, wanted
 
 pytestmark = pytest.mark.lab
 
