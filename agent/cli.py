@@ -84,13 +84,13 @@ def _secrets(_options: list[str]) -> int:
 
 
 def _service(_options: list[str]) -> int:
-    from agent import service
+    from agent.resident import service
 
     return service.run()
 
 
 def _supervise(options: list[str]) -> int:
-    from agent import supervise
+    from agent.resident import supervise
 
     if "--foreground" in options:
         return supervise.foreground()

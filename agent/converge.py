@@ -3,7 +3,7 @@
 Job: say what differs, and in which order to mend it so that no session dies and no prefix is without
 an owner on the way: everything is added before anything is removed, AllowedIPs are handed over by
 adding them to their new peer (which takes them from the old one), a peer that did not change is not
-touched. Refuses to know how a step is done. Called by the agent's engine, and by the controller, which
+touched. Refuses to know how a step is done. Called by resident.engine, and by the controller, which
 computes the same from a report.
 """
 

@@ -2,7 +2,7 @@
 
 Job: the dataclasses of what was observed, what differs and how links fare. No secret is ever here: a
 key that is set on a device appears as the reference of the secret it equals. Refuses to know how
-observations are made. Called by the agent's service (which makes reports), converge and the controller.
+observations are made. Called by resident.engine (which makes reports), converge and the controller.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One host's network: observed as a report says it, changed as converge asks for it.
 
 Job: find out of which kind a device is, hand requests to the part that does them, and turn what fails
-into sentences for people. Refuses to decide what should be changed. Called by the agent's service.
+into sentences for people. Refuses to decide what should be changed. Called by resident.engine.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from agent import cli, client, places, supervise
+from agent import cli, client, places
+from agent.resident import supervise
 
 
 @pytest.mark.parametrize("words", [["help"], ["-h"], ["--help"]])

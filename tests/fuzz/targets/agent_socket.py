@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from agent import bundle as bundles
-from agent.admission import RefusedError, admit, read
+from agent.resident.admission import RefusedError, admit, read
+from agent.resident.server import SECONDS, Server
 from agent.secret import Secret, SecretRef, Secrets
-from agent.server import SECONDS, Server
 from tests.agent.samples import bundle
 from tests.fuzz.reader import Reader, check_sentence
 

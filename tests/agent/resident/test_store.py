@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.store import Contents, Store, StoreError, finished_contents, next_contents
+from agent.resident.store import Contents, Store, StoreError, finished_contents, next_contents
 from tests.agent.samples import bundle, interface, secrets_of
 
 OLD = next_contents(Contents(), bundle(1), secrets_of(bundle(1), 201))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.health import FRESH, PATIENCE, Track, call, follow, follow_all, links, state
 from agent.report import LinkState, Observed, ObservedPeer
+from agent.resident.health import FRESH, PATIENCE, Track, call, follow, follow_all, links, state
 from tests.agent.samples import bundle, interface, key, observed, peer
 
 WALL = 1_700_000_000.0

@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 
 from agent import bundle as bundles
-from agent import client, keeper
-from agent import engine as engines
-from agent import probe as probes
-from agent import service as module
+from agent import client
 from agent.bundle import Bundle
-from agent.notify import Notifier
 from agent.report import from_json as report_from_json
-from agent.server import Server
-from agent.service import Service
-from agent.store import Store
-from tests.agent import fakehost
-from tests.agent.fakehost import FakeHost
+from agent.resident import engine as engines
+from agent.resident import keeper
+from agent.resident import probe as probes
+from agent.resident import service as module
+from agent.resident.notify import Notifier
+from agent.resident.server import Server
+from agent.resident.service import Service
+from agent.resident.store import Store
+from tests.agent.resident import fakehost
+from tests.agent.resident.fakehost import FakeHost
 from tests.agent.samples import OTHER_FLEET, bundle, interface, peer, secrets_of
 from tests.lab.namespaces import wait_until
 

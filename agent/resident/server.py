@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from agent.codec import loads
-from agent.files import private_folder
+from agent.resident.files import private_folder
 
 MOST_BYTES = 32 << 20
 """The longest request: a host with 30 000 peers and as many keys stays below it."""

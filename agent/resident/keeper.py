@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Optional
 
-from agent.backoff import Backoff
+from agent.resident.backoff import Backoff
 
 LOST = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds before a device that went away is made again: at once, then less eagerly."""

@@ -9,20 +9,20 @@ from typing import Any, Optional
 import pytest
 
 from agent import bundle as bundles
-from agent import engine as module
-from agent import probe
 from agent import report as reports
-from agent.admission import RefusedError
 from agent.bundle import Bundle
 from agent.converge import AddAddress, AddInterface, Operation, SetDevice, SetLink, SetPeer, Step
-from agent.engine import Clocks, Engine, answer, refusal
-from agent.health import PeerKey
 from agent.host.errors import HostError
 from agent.report import Change, ObservedPeer
+from agent.resident import engine as module
+from agent.resident import probe
+from agent.resident.admission import RefusedError
+from agent.resident.engine import Clocks, Engine, answer, refusal
+from agent.resident.health import PeerKey
+from agent.resident.store import Contents, Store, StoreError
 from agent.secret import SecretRef
-from agent.store import Contents, Store, StoreError
-from tests.agent import fakehost
-from tests.agent.fakehost import FakeHost
+from tests.agent.resident import fakehost
+from tests.agent.resident.fakehost import FakeHost
 from tests.agent.samples import OTHER_FLEET, bundle, interface, key, peer, secrets_of
 
 WALL = 1_700_000_000.0

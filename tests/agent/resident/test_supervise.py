@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import places, supervise
-from agent.files import Lock
+from agent import places
+from agent.resident import supervise
+from agent.resident.files import Lock
 from tests.lab.namespaces import wait_until
 
 PROGRAM = """\
@@ -23,8 +24,9 @@ PROGRAM = """\
 import sys, time, os
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from agent import places, supervise
-from agent.files import Lock
+from agent import places
+from agent.resident import supervise
+from agent.resident.files import Lock
 places.program = lambda: [{program!r}]
 run, state = Path({run!r}), Path({state!r})
 if sys.argv[1:] == ["supervise", "--foreground"]:
@@ -79,7 +81,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     program = tmp_path / "fleet-agent"
     text = PROGRAM.format(
         python=sys.executable,
-        root=str(Path(__file__).parent.parent.parent),
+        root=str(Path(__file__).parents[3]),
         program=str(program),
         run=str(here.run),
         state=str(here.state),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.backoff import Backoff
-from agent.keeper import CALM, LOST, RETRY, Keeper
+from agent.resident.backoff import Backoff
+from agent.resident.keeper import CALM, LOST, RETRY, Keeper
 
 
 def test_nothing_is_due_while_all_is_well() -> None:

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import IO, Optional, Union
 
 from agent import places
-from agent.backoff import Backoff
-from agent.files import Lock, private_folder
 from agent.log import log
+from agent.resident.backoff import Backoff
+from agent.resident.files import Lock, private_folder
 
 LOCK = "supervise.lock"
 SERVICE_LOCK = "service.lock"

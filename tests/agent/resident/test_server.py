@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import server as module
-from agent.server import MOST_CLIENTS, SECONDS, Server
+from agent.resident import server as module
+from agent.resident.server import MOST_CLIENTS, SECONDS, Server
 
 
 @pytest.fixture

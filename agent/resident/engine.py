@@ -11,17 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol
 
-from agent import health, learned, probe
 from agent import report as reports
-from agent.admission import RefusedError, admit, read
 from agent.bundle import Bundle
 from agent.codec import encode
 from agent.converge import AddInterface, SetDevice, SetPeer, Step, converge
-from agent.health import PeerKey, Track
 from agent.host.errors import HostError, SilentError
 from agent.report import Change, Observed, Report
+from agent.resident import health, learned, probe
+from agent.resident.admission import RefusedError, admit, read
+from agent.resident.health import PeerKey, Track
+from agent.resident.store import Contents, Store, StoreError, finished_contents, next_contents
 from agent.secret import Secrets
-from agent.store import Contents, Store, StoreError, finished_contents, next_contents
 
 MOST_PROBLEMS = 20
 

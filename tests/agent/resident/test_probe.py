@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.probe import Call, calls, send
 from agent.report import ObservedPeer
+from agent.resident.probe import Call, calls, send
 from tests.agent.samples import bundle, interface, key, observed, peer
 
 WALL = 1_700_000_000.0

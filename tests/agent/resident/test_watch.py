@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from agent.watch import Watch, indexes
+from agent.resident.watch import Watch, indexes
 from tests.lab.namespaces import wired_pair
 
 

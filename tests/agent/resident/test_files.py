@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.files import Lock, private_folder, replace_file
+from agent.resident.files import Lock, private_folder, replace_file
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from agent.files import Lock
+from agent.resident.files import Lock
 assert Lock(Path(sys.argv[1])).take()
 print("held", flush=True)
 time.sleep(1000)

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any, Optional
 
 from agent import places
-from agent.engine import Clocks, Converged, Engine, HostLike, answer, refusal
-from agent.files import Lock, private_folder
-from agent.health import PeerKey
-from agent.keeper import Keeper
 from agent.log import log
-from agent.notify import Notifier
-from agent.server import Client, Server
-from agent.store import Store
-from agent.watch import Watch, indexes
+from agent.resident.engine import Clocks, Converged, Engine, HostLike, answer, refusal
+from agent.resident.files import Lock, private_folder
+from agent.resident.health import PeerKey
+from agent.resident.keeper import Keeper
+from agent.resident.notify import Notifier
+from agent.resident.server import Client, Server
+from agent.resident.store import Store
+from agent.resident.watch import Watch, indexes
 
 LOCK = "service.lock"
 LOOK_SECONDS = 1.0

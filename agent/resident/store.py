@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Optional
 
 from agent import bundle as bundles
-from agent import learned
 from agent.bundle import Bundle
 from agent.codec import loads
-from agent.files import private_folder, replace_file
-from agent.learned import Endpoints
+from agent.resident import learned
+from agent.resident.files import private_folder, replace_file
+from agent.resident.learned import Endpoints
 from agent.secret import Secrets
 
 VERSION = 1

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from agent.bundle import Bundle, split_endpoint
 from agent.converge import SetPeer, Step
-from agent.health import PeerKey, peers_of
 from agent.report import Change, Observed
+from agent.resident.health import PeerKey, peers_of
 
 Endpoints = dict[PeerKey, str]
 

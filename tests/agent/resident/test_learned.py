@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import learned
 from agent.report import Observed, ObservedInterface, ObservedPeer
+from agent.resident import learned
 from tests.agent.samples import bundle, interface, key, peer
 
 WANTED = bundle(1, [interface(peers=(peer(2, endpoint=None), peer(3)))])

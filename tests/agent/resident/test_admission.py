@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import bundle as bundles
-from agent.admission import RefusedError, admit, read
+from agent.resident.admission import RefusedError, admit, read
 from agent.secret import SecretRef, Secrets
 from tests.agent.samples import FLEET, OTHER_FLEET, bundle, interface, peer, secrets, secrets_of
 

@@ -12,8 +12,8 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from agent.bundle import Bundle
-from agent.health import PeerKey, is_fresh, peers_of
 from agent.report import Observed
+from agent.resident.health import PeerKey, is_fresh, peers_of
 
 _DISCARD = 9
 """RFC 863: nobody answers there, and nobody has to."""
