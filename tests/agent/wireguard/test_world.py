@@ -34,6 +34,7 @@ class World(RuleBasedStateMachine):
         self.network.weather = self.weather
         self.loss = self.delay = 0.0
         self.copies = 1
+        self.is_set_back = self.is_forgotten = False
         self.said = 0
         self.moves = 0
         self.heard: set[bytes] = set()
@@ -79,6 +80,12 @@ class World(RuleBasedStateMachine):
                 peer.preshared_key = bytes(32)
         node.device.up(now)
 
+    def remove(self, node: Node, key: bytes) -> None:
+        """With a peer goes the time of its latest initiation (noise.c): old ones may be answered again."""
+        node.device.remove_peer(key, self.network.now)
+        self.answered.clear()
+        self.is_forgotten = True
+
     def speak(self, one: Node, other: Node) -> None:
         self.said += 1
         one.say(other, f"{one.address} to {other.address}, {self.said}".encode())
@@ -113,6 +120,7 @@ class World(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-86400 * 365.0, -3600.0, -1.0, -0.001, 0.001, 3600.0, 86400 * 365.0]))
     def set_clocks(self, seconds: float) -> None:
+        self.is_set_back |= seconds < 0
         self.network.set_clocks(seconds)
 
     @rule(
@@ -152,7 +160,7 @@ class World(RuleBasedStateMachine):
     @rule(one=_which, other=_which, is_back=st.booleans())
     def remove_peer(self, one: int, other: int, is_back: bool) -> None:
         node, far = self.pick(one, other)
-        node.device.remove_peer(far.device.public_key or b"", self.network.now)
+        self.remove(node, far.device.public_key or b"")
         if is_back:
             self.repair(node)
 
@@ -190,20 +198,26 @@ class World(RuleBasedStateMachine):
     def recover(self) -> None:
         """With everything in order again, everybody is heard soon, and after that nobody speaks.
 
-        All datagrams still arrive twice, and not in order.
+        All datagrams still arrive twice, and not in order. So where both renew a session at the same moment,
+        what is under way in the one before can be late for it: of two words in a row one is heard.
         """
         self.weather_changes(0.0, 0.1, 2)
+        if self.is_set_back and self.is_forgotten:
+            # Who forgot what it called with calls from the past now; nothing but forgetting on both sides
+            # helps then, as with the kernel.
+            for node in self.nodes:
+                for key in list(node.device.peers):
+                    self.remove(node, key)
         for node in self.nodes * 2:
             self.repair(node)
         keys = {node.device.public_key for node in self.nodes}
         for node in self.nodes:
             for stranger in set(node.device.peers) - keys:
-                node.device.remove_peer(stranger, self.network.now)
+                self.remove(node, stranger)
         for _ in range(_ROUNDS):
             self._all_speak()
-        before = len(self.heard)
-        self._all_speak()
-        assert len(self.heard) == before + len(self.nodes) * (len(self.nodes) - 1)
+        heard = self._all_speak() | self._all_speak()
+        assert heard == {(one.address, other.address) for one, other in permutations(self.nodes, 2)}
         self.network.run(40)
         for node in self.nodes:
             node.sent()
@@ -212,11 +226,15 @@ class World(RuleBasedStateMachine):
             assert node.sent() == []
             assert node.device.deadline() is None
 
-    def _all_speak(self) -> None:
+    def _all_speak(self) -> set[tuple[str, str]]:
+        """Who was heard by whom."""
+        before = set(self.heard)
         for one, other in permutations(self.nodes, 2):
             self.speak(one, other)
         self.network.run(21)
         self.all_is_well()
+        words = [body.decode().partition(",")[0].split(" to ") for body in self.heard - before]
+        return {(one, other) for one, other in words}
 
     @invariant()
     def all_is_well(self) -> None:
@@ -247,6 +265,7 @@ def _run(examples: int, steps: int) -> None:
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
+            derandomize=True,  # the same stories every time: what they find is found here first
             suppress_health_check=list(HealthCheck),
         ),
     )
