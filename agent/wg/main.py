@@ -222,12 +222,19 @@ def _print(content: str) -> int:
         sys.stdout.write(content)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What Python has not written yet must not be tried once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_stdout_up()
         return 1
-    except (AttributeError, OSError) as error:
+    except OSError as error:
+        _give_stdout_up()
+        raise CommandError(f"stdout: {error}") from error
+    except AttributeError as error:  # there is none
         raise CommandError(f"stdout: {error}") from error
     return 0
+
+
+def _give_stdout_up() -> None:
+    """What Python has not written yet must not be tried once more at exit: its exit code would be another."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(line: str) -> None:
