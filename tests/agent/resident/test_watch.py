@@ -47,7 +47,7 @@ def test_lost_messages_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.lab
 def test_a_link_that_goes_away_is_told() -> None:
     code = (
-        "import select, sys, agent.watch as w\n"
+        "import select, sys, agent.resident.watch as w\n"
         "watch = w.Watch()\n"
         "print('listens', flush=True)\n"
         "assert select.select([watch], [], [], 10)[0]\n"
