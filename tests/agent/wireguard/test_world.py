@@ -15,6 +15,7 @@ from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import RESPONSE
 from tests.agent.wireguard.network import LATENCY, Network, Node
 
+_LONGEST_DELAY = 4.0
 _ROUNDS = 3
 """In which everybody speaks to everybody before all must be heard."""
 
@@ -125,7 +126,7 @@ class World(RuleBasedStateMachine):
 
     @rule(
         loss=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
-        delay=st.sampled_from([0.0, 0.3, 4.0]),
+        delay=st.sampled_from([0.0, 0.3, _LONGEST_DELAY]),
         copies=st.integers(1, 3),
     )
     def weather_changes(self, loss: float, delay: float, copies: int) -> None:
@@ -204,7 +205,10 @@ class World(RuleBasedStateMachine):
         self.weather_changes(0.0, 0.1, 2)
         if self.is_set_back and self.is_forgotten:
             # Who forgot what it called with calls from the past now; nothing but forgetting on both sides
-            # helps then, as with the kernel.
+            # helps then, as with the kernel. A call from before that is still on its way would undo it.
+            for node in self.nodes:
+                node.device.down(self.network.now)
+            self.network.run(_LONGEST_DELAY + 1)
             for node in self.nodes:
                 for key in list(node.device.peers):
                     self.remove(node, key)
@@ -265,7 +269,6 @@ def _run(examples: int, steps: int) -> None:
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
-            derandomize=True,  # the same stories every time: what they find is found here first
             suppress_health_check=list(HealthCheck),
         ),
     )
