@@ -1,1 +1,1 @@
-"""How fast our userspace tunnel is beside Debian's wireguard-go, in one run on one machine. Never a test."""
+"""Our userspace tunnel beside another WireGuard program, in one run on one machine. Never a timed test."""

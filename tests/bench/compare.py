@@ -1,59 +1,149 @@
-"""Runs of both kinds side by side: medians and ratios, as a table and as JSON. Pure."""
+"""Runs of both programs side by side: medians and ratios, as a table and as JSON. Pure.
+
+The JSON, an object:
+
+    version   2; another number where something below changes its meaning
+    machine   what it ran on: processor, processors, kernel, python, packages, iperf3, started (UTC),
+              load_before and load_after (three averages each)
+    programs  {"ours": P, "against": P}; P is {"name", "command", "environment", "version"}
+    settings  how it was called: runs, seconds, idle_seconds, peers, callers, parts
+    figures   by name: {"title" with its unit, "better": "higher", "lower" or "neither", "runs": {"ours": [],
+              "against": []} in the order they were measured, "medians": {"ours", "against"}, "ratio"}.
+              A median is null where a program gave no figure, the ratio (ours / against) also where it
+              would divide by zero
+    notes     sentences that the table ends with: what to bear in mind, and what failed
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, Optional
 
-from tests.lab.tunnels import Kind
+from tests.bench.figures import FIGURES, UDP_SIZES
 
-FIGURES = {
-    "tcp_mbits": "TCP, 1 stream, Mbit/s",
-    "tcp_reverse_mbits": "TCP, 1 stream back, Mbit/s",
-    "tcp_8_streams_mbits": "TCP, 8 streams, Mbit/s",
-    "ping_ms": "ping, ms",
-    "cpu_seconds_per_gbyte": "processor time of both ends, s/GB",
-    "memory_mbytes": "memory of one end, MB",
-}
-CROWD = {
-    "setconf_seconds": "wg setconf, 50 prefixes a peer, s",
-    "handshakes_per_second": "handshakes a second",
-    "handshake_cpu_ms": "processor time of a handshake, ms",
-    "all_at_once_seconds": "all peers call at once: last one, s",
-    "memory_kbytes_per_peer": "memory of a peer, kB",
-}
-"""With very many peers; a run has these, those above, or both."""
+Side = Literal["ours", "against"]
+SIDES: tuple[Side, ...] = ("ours", "against")
+Runs = Mapping[Side, Sequence[Mapping[str, float]]]
+"""For each side its runs in order; a run may lack figures."""
 
-Runs = Mapping[Kind, Sequence[Mapping[str, float]]]
+_ENOUGH = 1.2
+"""So much more than what arrives must have been sent for the sender not to be the limit."""
 
 
-def measured(runs: Runs) -> dict[str, str]:
-    """The figures that the runs have, and their titles."""
-    return {figure: title for figure, title in {**FIGURES, **CROWD}.items() if figure in runs["ours"][0]}
+def values(runs: Runs, side: Side, figure: str) -> list[float]:
+    """What the runs of one side have of a figure."""
+    return [run[figure] for run in runs[side] if figure in run]
 
 
-def medians(runs: Runs, figure: str) -> tuple[float, float]:
-    """Ours and wireguard-go's."""
-    ours, other = (statistics.median(run[figure] for run in runs[kind]) for kind in ("ours", "wireguard-go"))
-    return ours, other
+def median(runs: Runs, side: Side, figure: str) -> Optional[float]:
+    """None where no run of that side has the figure."""
+    found = values(runs, side, figure)
+    return statistics.median(found) if found else None
 
 
-def table(runs: Runs) -> str:
-    """A line for each figure: both medians, and ours divided by wireguard-go's."""
+def ratio(ours: Optional[float], against: Optional[float]) -> Optional[float]:
+    """None where there is none."""
+    return None if ours is None or not against else ours / against
+
+
+def measured(runs: Runs) -> list[str]:
+    """The figures that at least one side has."""
+    return [figure for figure in FIGURES if any(values(runs, side, figure) for side in SIDES)]
+
+
+def heading(machine: Mapping[str, Any], programs: Mapping[Side, Mapping[str, Any]]) -> str:
+    """Lines that say where this was measured, and what; from the values of the document."""
+    packages = ", ".join(f"{package} {told}" for package, told in machine["packages"].items())
+    before, after = (
+        " ".join(f"{each:.2f}" for each in machine[key]) for key in ("load_before", "load_after")
+    )
     lines = [
-        f"{'median of ' + str(len(runs['ours'])) + ' runs':36}{'ours':>10}{'wireguard-go':>14}{'ratio':>8}"
+        f"{machine['started']}, {machine['processor']}, {machine['processors']} processors, "
+        f"Linux {machine['kernel']}",
+        f"Python {machine['python']}, {packages}, {machine['iperf3']}; load before {before}, after {after}",
     ]
-    for figure, title in measured(runs).items():
-        ours, other = medians(runs, figure)
-        lines.append(f"{title:36}{ours:10.3g}{other:14.3g}{ours / other:8.2f}")
+    for side in SIDES:
+        fields = programs[side]
+        setting = "".join(f"{key}={value} " for key, value in fields["environment"].items())
+        lines.append(f"{fields['name']}: {setting}{' '.join(fields['command'])} ({fields['version']})")
     return "\n".join(lines)
 
 
-def document(runs: Runs, machine: Mapping[str, object]) -> dict[str, Any]:
-    """What is saved: every run, and what the table says."""
-    results = {}
+def table(runs: Runs, against: str) -> str:
+    """A line for each figure: both medians, ours divided by the other's, what is better, of how many runs."""
+    rows = [("median of the runs", "ours", against, "ratio", "better", "runs")]
     for figure in measured(runs):
-        ours, other = medians(runs, figure)
-        results[figure] = {"ours": ours, "wireguard-go": other, "ratio": ours / other}
-    return {"version": 1, "machine": dict(machine), "medians": results, "runs": dict(runs)}
+        ours, other = (median(runs, side, figure) for side in SIDES)
+        count = max(len(values(runs, side, figure)) for side in SIDES)
+        title, better = FIGURES[figure].title, FIGURES[figure].better
+        rows.append((title, _number(ours), _number(other), _ratio(ratio(ours, other)), better, str(count)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+        for row in rows
+    )
+
+
+def _number(number: Optional[float]) -> str:
+    """Three digits that count, and no exponent."""
+    if number is None:
+        return "-"
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def _ratio(number: Optional[float]) -> str:
+    return "-" if number is None else f"{number:.2f}"
+
+
+def notes(runs: Runs, names: Mapping[Side, str], processors: int, load: float) -> list[str]:
+    """What to bear in mind; `load` is the machine's average before, of one minute."""
+    said = [f"iperf3, ping and both ends of the tunnel share {processors} processors"]
+    if load > processors / 4:
+        said.append(f"the machine was busy before (load {load:.2f}): trust ratios more than figures")
+    for size in UDP_SIZES:
+        said.extend(_sender(runs, names, size))
+    return said
+
+
+def _sender(runs: Runs, names: Mapping[Side, str], size: int) -> list[str]:
+    """Whether what arrived says something of the tunnel or of iperf3 alone."""
+    said = []
+    for side in SIDES:
+        arrived = median(runs, side, f"udp_{size}_pps")
+        sent = median(runs, side, f"udp_{size}_sent_pps")
+        factor = ratio(sent, arrived)
+        if factor is not None:
+            says = "not the limit" if factor >= _ENOUGH else "the limit: the tunnel may be faster"
+            said.append(
+                f"UDP, {size} bytes, {names[side]}: {factor:.1f} x as many were sent, iperf3 is {says}"
+            )
+    return said
+
+
+def document(
+    runs: Runs,
+    machine: Mapping[str, object],
+    programs: Mapping[Side, Mapping[str, object]],
+    settings: Mapping[str, object],
+    said: Sequence[str],
+) -> dict[str, Any]:
+    """What is saved; the module says how it looks."""
+    figures = {}
+    for figure in measured(runs):
+        medians = {side: median(runs, side, figure) for side in SIDES}
+        figures[figure] = {
+            "title": FIGURES[figure].title,
+            "better": FIGURES[figure].better,
+            "runs": {side: values(runs, side, figure) for side in SIDES},
+            "medians": medians,
+            "ratio": ratio(medians["ours"], medians["against"]),
+        }
+    return {
+        "version": 2,
+        "machine": dict(machine),
+        "programs": {side: dict(programs[side]) for side in SIDES},
+        "settings": dict(settings),
+        "figures": figures,
+        "notes": list(said),
+    }

@@ -14,22 +14,22 @@ import time
 from pathlib import Path
 
 from agent.wireguard.x25519 import PrivateKey
-from tests.bench.measure import cpu, memory
+from tests.bench.process import cpu, memory
 from tests.lab.namespaces import wired_pair
-from tests.lab.tunnels import PORT, Kind, start, wg
+from tests.lab.tunnels import PORT, Program, start, wg
 
 PREFIXES = 50
 """Of each peer."""
 _FIRST_ADDRESS = "198.18.0.1"
 
 
-def measure_crowd(kind: Kind, peers: int) -> dict[str, float]:
-    """What a device of `kind` does with `peers` peers: a figure for each name in `compare.CROWD`."""
+def handshakes(program: Program, peers: int) -> dict[str, float]:
+    """What a device does with `peers` peers that call it."""
     keys = [PrivateKey(os.urandom(32)) for _ in range(peers)]
     with wired_pair("bench") as (left, right), tempfile.TemporaryDirectory() as folder:
         right.run("ip", "route", "add", "local", "198.18.0.0/16", "dev", "lo")
         left.run("ip", "route", "add", "198.18.0.0/16", "via", right.v4)
-        server = start(left, kind)
+        server = start(left, program)
         server.up()
         before = memory(server, "VmRSS")
         file = Path(folder, "wg.conf")

@@ -112,6 +112,19 @@ def third(between: Namespace, wire: str, number: int) -> Iterator[Namespace]:
         yield space
 
 
+@contextmanager
+def star(prefix: str, spokes: int) -> Iterator[tuple[Namespace, list[Namespace]]]:
+    """A namespace in the middle and up to 250 around it, each on a wire of its own as of `third`."""
+    with ExitStack() as stack:
+        middle = stack.enter_context(
+            _namespace(Namespace(f"{prefix}-{os.getpid()}-{next(_numbers)}", "lo", "127.0.0.1", "::1"))
+        )
+        yield (
+            middle,
+            [stack.enter_context(third(middle, f"wire{number}", number)) for number in range(1, spokes + 1)],
+        )
+
+
 def interface_name(prefix: str = "t") -> str:
     """A name for a WireGuard device that no other test uses now: control sockets lie in one folder."""
     return f"{prefix}{os.getpid()}x{next(_numbers)}"

@@ -1,4 +1,4 @@
-"""Userspace WireGuard devices for tests: ours and Debian's wireguard-go, set up alike with Debian's `wg`.
+"""Userspace WireGuard devices for tests: ours, Debian's wireguard-go and others, set up alike with `wg`.
 
 Job: start one in a namespace, configure and question it. Refuses to know what is tested. Called by the
 tunnel's lab tests and by the benchmark.
@@ -12,10 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Optional
+from typing import Literal, NamedTuple, Optional, Union
 
 from tests.lab.namespaces import Namespace, interface_name, wait_until
 
@@ -30,6 +30,17 @@ COMMANDS: dict[Kind, tuple[str, ...]] = {
 _numbers = itertools.count(1)
 
 
+class Program(NamedTuple):
+    """Any WireGuard program that stays in the foreground and speaks UAPI.
+
+    The name of the interface is appended to `command`; `environment` is added to ours.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = {}
+
+
 class Transfer(NamedTuple):
     """Bytes of UDP payload."""
 
@@ -42,7 +53,6 @@ class Tunnel:
     """A running device. `inner4` and `inner6` are its addresses, `number` tells it from the others."""
 
     space: Namespace
-    kind: Kind
     interface: str
     process: subprocess.Popen[str]
     private_key: str
@@ -93,17 +103,20 @@ class Tunnel:
         return self.process.wait(10)
 
 
-def start(space: Namespace, kind: Kind, interface: Optional[str] = None, *wrapper: str) -> Tunnel:
+def start(
+    space: Namespace, kind: Union[Kind, Program], interface: Optional[str] = None, *wrapper: str
+) -> Tunnel:
     """Starts a device, down and without a peer, with a key and a port. `wrapper` runs the command."""
+    program = kind if isinstance(kind, Program) else Program(kind, COMMANDS[kind])
     interface = interface or interface_name()
-    process = space.start(*wrapper, *COMMANDS[kind], interface)
+    process = space.start(*wrapper, *program.command, interface, env=program.environment)
     path = SOCKETS / f"{interface}.sock"
-    wait_until(lambda: process.poll() is not None or _answers(path), f"{kind} is ready")
+    wait_until(lambda: process.poll() is not None or _answers(path), f"{program.name} is ready")
     if process.poll() is not None:
         assert process.stdout is not None
-        raise AssertionError(f"{kind} ended: {process.stdout.read()}")
+        raise AssertionError(f"{program.name} ended: {process.stdout.read()}")
     private_key = wg("genkey")
-    tunnel = Tunnel(space, kind, interface, process, private_key, wg("pubkey", stdin=private_key))
+    tunnel = Tunnel(space, interface, process, private_key, wg("pubkey", stdin=private_key))
     tunnel.set("private-key", "/dev/stdin", "listen-port", str(PORT), stdin=private_key)
     return tunnel
 
