@@ -77,6 +77,11 @@ class LinkWatch:
                 self._last = self._last._replace(interface=0)
         return self._last
 
+    @property
+    def is_home(self) -> bool:
+        """Whether the device was, at the last `now`, in our own network namespace."""
+        return self._place == self._home
+
     def close(self) -> None:
         """Gives the socket back; the device stays."""
         self._socket.close()

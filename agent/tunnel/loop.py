@@ -13,6 +13,7 @@ import select
 from collections.abc import Callable
 from typing import Optional
 
+from agent.tunnel.coalesce import coalesce
 from agent.tunnel.control import ControlSocket
 from agent.tunnel.link import LinkWatch
 from agent.tunnel.routes import Routes
@@ -60,11 +61,13 @@ class Loop:
         self._stop = stop
         self._say = say
         self._next_look = -math.inf
+        self._patience: Optional[float] = 0.0
         self._control_is_busy = False
         self._complaint = ""
         self._epoll = select.epoll()
-        for source in (tun.fd, watch, routes, sockets, control, stop):
+        for source in (tun.fd, watch, routes, control, stop):
             self._epoll.register(source, select.EPOLLIN)
+        sockets.register_with(self._epoll)
 
     def run(self) -> None:
         """Returns when the process was asked to end, the device removed, or the control socket deleted."""
@@ -78,47 +81,67 @@ class Loop:
 
     def _turn(self) -> bool:
         """One turn; whether another should follow."""
-        ready = {fd for fd, _ in self._epoll.poll(self._patience())}
+        has_packets = False
+        have_datagrams: list[int] = []
+        rest: list[int] = []
+        for fd, _ in self._epoll.poll(self._patience):
+            if fd == self._tun.fd:
+                has_packets = True
+            elif fd in self._sockets.filenos:
+                have_datagrams.append(fd)
+            else:
+                rest.append(fd)
+        now = self._clock()
+        if (rest or self._control_is_busy or now.monotonic >= self._next_look) and not self._attend(
+            rest, now
+        ):
+            return False
+        device = self._device
+        if has_packets:
+            device.send(self._tun.read(BATCH), now)
+        if have_datagrams:
+            limit = FLOOD_BATCH if device.deadline() == -math.inf else BATCH
+            device.receive(self._sockets.receive(have_datagrams, limit), now)
+        deadline = device.deadline()
+        if deadline is not None and deadline <= now.monotonic:
+            device.advance(now)
+        self._carry_out()
+        self._patience = self._time_left(now)
+        return True
+
+    def _time_left(self, now: Time) -> Optional[float]:
+        """Seconds that nothing needs to be done for; None: until something happens."""
+        if self._control_is_busy:
+            return 0
+        until = self._next_look
+        deadline = self._device.deadline()
+        if deadline is not None and deadline < until:
+            until = deadline
+        return None if until == math.inf else max(0, until - now.monotonic)
+
+    def _attend(self, ready: list[int], now: Time) -> bool:
+        """Everything but packets and datagrams; whether to go on."""
         if self._stop in ready:
             return False
-        now = self._clock()
-        if self._control.fileno() in ready:
+        asked = self._control.fileno() in ready
+        if asked:
             self._control.handle()
         looks = now.monotonic >= self._next_look
-        if (looks or self._control.fileno() in ready) and not self._control.is_present():
+        if (looks or asked) and not self._control.is_present():
             return False
         if self._routes.fileno() in ready:
             self._routes.note_changes()
             self._sockets.forget_ways()
         if looks or self._watch.fileno() in ready:
             self._look(now)
-        if self._tun.fd in ready:
-            self._device.send(self._tun.read(BATCH), now)
-        if self._sockets.fileno() in ready:
-            limit = FLOOD_BATCH if self._device.deadline() == -math.inf else BATCH
-            self._device.receive(self._sockets.receive(limit), now)
-        deadline = self._device.deadline()
-        if deadline is not None and deadline <= now.monotonic:
-            self._device.advance(now)
         self._control_is_busy = self._control.step()
-        self._carry_out()
         return True
-
-    def _patience(self) -> Optional[float]:
-        """Seconds that nothing needs to be done for; None: until something happens."""
-        if self._control_is_busy:
-            return 0
-        until = self._next_look
-        deadline = self._device.deadline()
-        if deadline is not None:
-            until = min(until, deadline)
-        return None if until == math.inf else max(0, until - self._clock().monotonic)
 
     def _look(self, now: Time) -> None:
         """Makes the device what the link is: up or down, and its MTU."""
         link = self._watch.now()
         self._device.mtu = link.mtu
-        self._sockets.tunnel_interface = link.interface
+        self._sockets.set_tunnel_interface(link.interface)
         if link.up and not self._device.is_up:
             self._up(now)
         elif not link.up and self._device.is_up:
@@ -146,6 +169,13 @@ class Loop:
     def _carry_out(self) -> None:
         output = self._device.take()
         if output.packets:
-            self._tun.write(output.packets)
+            if self._tun.vnet:
+                self._tun.write(coalesce(output.packets, self._is_delivered_here))
+            else:
+                self._tun.write((packet,) for packet in output.packets)
         if output.datagrams:
             self._sockets.send(output.datagrams)
+
+    def _is_delivered_here(self, address: bytes) -> bool:
+        """Where the device was moved to another network namespace we cannot tell, and say no."""
+        return self._watch.is_home and self._routes.is_own(address)

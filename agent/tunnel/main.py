@@ -22,6 +22,7 @@ from agent.tunnel.control import ControlSocket
 from agent.tunnel.errors import StartError
 from agent.tunnel.link import LinkWatch
 from agent.tunnel.loop import Loop
+from agent.tunnel.offloads import VARIABLE, missing, probe
 from agent.tunnel.routes import Routes
 from agent.tunnel.tun import DEFAULT_MTU, Tun
 from agent.tunnel.uapi import Uapi
@@ -61,16 +62,19 @@ def clock() -> Time:
 def _serve(interface: str, mtu: int, stop: int, started: Callable[[], object]) -> None:
     """The control socket comes last: who sees it may rely on the rest."""
     with ExitStack() as stack:
-        tun = stack.enter_context(closing(Tun(interface, mtu)))
+        offloads = probe(os.environ.get(VARIABLE, "").split(","))
+        tun = stack.enter_context(closing(Tun(interface, mtu, offloads.vnet)))
         watch = stack.enter_context(closing(LinkWatch(tun.fd)))
         routes = stack.enter_context(closing(Routes()))
         device = Device(os.urandom, mtu)
         beyond = partial(_endpoint_beyond, device)
-        sockets = stack.enter_context(closing(UdpSockets(routes.interface_to, beyond)))
+        say = partial(_say, interface)
+        sockets = stack.enter_context(closing(UdpSockets(routes.interface_to, beyond, offloads, say)))
         uapi = Uapi(device, sockets, clock)
         control = stack.enter_context(closing(ControlSocket(interface, uapi.serve)))
         started()
-        say = partial(_say, interface)
+        for line in missing(offloads):
+            say(line)
         Loop(device, tun, watch, routes, sockets, control, clock, stop, say).run()
 
 

@@ -12,22 +12,27 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from agent.tunnel.errors import StartError
+from agent.tunnel.offloads import IFF_VNET_HDR
 
 DEFAULT_MTU = 1420
 QUEUE_LENGTH = 1000
 """Packets the kernel keeps for us while we do something else; wireguard-go's device has 500."""
 
 _DEVICE = "/dev/net/tun"
-_LONGEST_PACKET = 65535
+_LONGEST_READ = 65535 + 10
+
+_HEADER_SIZE = 10
+"""Of a struct virtio_net_hdr (include/uapi/linux/virtio_net.h). In front of what is read it says nothing:
+the kernel is told to finish every packet, as that is cheaper for it than for us."""
 
 # include/uapi/linux/if_tun.h
 _IFF_TUN, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x8000
-_TUNSETIFF = 0x400454CA
+_TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 # include/uapi/linux/sockios.h
 _SIOCSIFMTU, _SIOCSIFTXQLEN = 0x8922, 0x8943
 
@@ -49,14 +54,21 @@ class DeviceGoneError(Exception):
 class Tun:
     """A TUN device that exists as long as this object is open."""
 
-    def __init__(self, name: str, mtu: int = DEFAULT_MTU) -> None:
-        """Makes the device `name`, down. Raises StartError."""
+    def __init__(self, name: str, mtu: int = DEFAULT_MTU, vnet: bool = False) -> None:
+        """Makes the device `name`, down. With `vnet`, what is written begins with a struct virtio_net_hdr.
+
+        Raises StartError.
+        """
+        self.vnet = vnet
         try:
             self.fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise _start_error(name, error) from error
+        flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | (IFF_VNET_HDR if vnet else 0)
         try:
-            fcntl.ioctl(self.fd, _TUNSETIFF, _request(name, _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL))
+            fcntl.ioctl(self.fd, _TUNSETIFF, _request(name, flags))
+            if vnet:
+                fcntl.ioctl(self.fd, _TUNSETOFFLOAD, 0)
         except OSError as error:
             os.close(self.fd)
             raise _start_error(name, error) from error
@@ -73,10 +85,10 @@ class Tun:
     def read(self, limit: int) -> list[bytes]:
         """Up to `limit` packets that wait now. Raises DeviceGoneError."""
         packets: list[bytes] = []
-        read, fd = os.read, self.fd
+        read, fd, header = os.read, self.fd, _HEADER_SIZE if self.vnet else 0
         try:
             for _ in range(limit):
-                packets.append(read(fd, _LONGEST_PACKET))
+                packets.append(read(fd, _LONGEST_READ)[header:])
         except BlockingIOError:
             pass
         except OSError as error:
@@ -84,16 +96,16 @@ class Tun:
                 raise DeviceGoneError from error
         return packets
 
-    def write(self, packets: Iterable[bytes]) -> int:
-        """Hands packets to the kernel; how many it did not take, as a link that is down does not.
+    def write(self, packets: Iterable[Sequence[bytes]]) -> int:
+        """Hands packets, each in pieces, to the kernel; how many it did not take, as it does when down.
 
         Raises DeviceGoneError.
         """
         refused = 0
-        write, fd = os.write, self.fd
-        for packet in packets:
+        writev, fd = os.writev, self.fd
+        for pieces in packets:
             try:
-                write(fd, packet)
+                writev(fd, pieces)
             except OSError as error:
                 if error.errno in _GONE:
                     raise DeviceGoneError from error

@@ -1,8 +1,7 @@
 """The UDP sockets: datagrams out and in, over IPv4 and IPv6 on one port.
 
-Job: keep both sockets on one port and with one mark, receive and send in batches, answer from the local
-address that a peer contacted, as long as routing agrees. Refuses to know what datagrams say. Called by
-loop; uapi sets port and mark.
+Job: keep both sockets on one port and with one mark, receive and send in batches, many at a time where the
+kernel takes and gives them so. Refuses to know what datagrams say. Called by loop; uapi sets port and mark.
 """
 
 from __future__ import annotations
@@ -12,50 +11,39 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional
 
-from agent.wireguard.device import Datagram
+from agent.tunnel.bind import bind_pair
+from agent.tunnel.offloads import SOL_UDP, UDP_GRO, Offloads
+from agent.tunnel.ways import Address, Ancillary, Way, Ways
+from agent.wireguard.device import Datagrams
 from agent.wireguard.endpoint import Endpoint
 
-# include/uapi/linux/in.h, in6.h, asm-generic/socket.h; Python does not name all of them
-_IP_TOS, _IP_PKTINFO, _IP_MTU_DISCOVER, _IP_RECVTOS = 1, 8, 10, 13
-_IP_PMTUDISC_DONT = 0
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+# include/uapi/linux/in.h; Python does not name all of them
+_IP_TOS, _IP_PKTINFO = 1, 8
 
 _LONGEST_DATAGRAM = 65535
-_ANCILLARY_SPACE = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(4)
-_BUFFER = 4 << 20
-"""Bytes that the kernel keeps for us each way while we do something else."""
-_PATIENCE = 0.02
-"""Seconds that sending may wait for room in the kernel's buffer before datagrams are dropped."""
+_ANCILLARY_SPACE = socket.CMSG_SPACE(20) + 2 * socket.CMSG_SPACE(4)
 _MOST_REMEMBERED = 4096
-_ATTEMPTS = 64
-"""How often a random port that is free for IPv4 but not for IPv6 is given back."""
-
-_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 Received = tuple[bytes, Endpoint, int]
 """A datagram, where it came from, and its TOS or traffic class byte."""
-_Ancillary = list[tuple[int, int, bytes]]
-_Address = Union[tuple[str, int], tuple[str, int, int, int]]
 
 
-class _Way(NamedTuple):
-    """How a datagram is handed to the kernel."""
+class _Origin(NamedTuple):
+    """What came beside a datagram; `size` is that of each in a row of them, 0 where there is but one."""
 
-    socket: socket.socket
-    ancillary: _Ancillary
-    address: _Address
+    endpoint: Endpoint
+    tos: int
+    size: int
 
 
 class UdpSockets:
     """Both sockets, closed at first.
 
-    `port` is 0 until one was set, or chosen by `open`, and stays after `close`. `interface_to` tells by which
-    interface routing sends to an endpoint with a mark, None: not known. `beyond` tells where the
-    tunnel sends packets to an inner address on, and `tunnel_interface`, the index of its own interface, when
-    to ask that; 0: never.
+    `port` is 0 until one was set, or chosen by `open`, and stays after `close`. `filenos` are the sockets
+    that are open now, by their file descriptors. For `interface_to` and `beyond` see Ways. `say` takes a line
+    for the operator, should an offload turn out not to work.
     """
 
     def __init__(
@@ -64,30 +52,40 @@ class UdpSockets:
             endpoint.source_interface
         ),
         beyond: Callable[[bytes], Optional[Endpoint]] = lambda address: None,
+        offloads: Offloads = Offloads(),  # noqa: B008
+        say: Callable[[str], object] = lambda line: None,
     ) -> None:
-        self._interface_to = interface_to
-        self._beyond = beyond
         self.port = 0
-        self.fwmark = 0
-        self.tunnel_interface = 0
+        self._ways = Ways(interface_to, beyond)
+        self._sends_rows = offloads.gso
+        self._receives_rows = offloads.gro
+        self._say = say
+        self._flags = 0
         self._sockets: tuple[socket.socket, ...] = ()
-        self._ways: dict[tuple[Endpoint, int], _Way] = {}
-        self._origins: dict[object, tuple[Endpoint, int]] = {}
-        self._epoll = select.epoll()
+        self._origins: dict[object, _Origin] = {}
+        self._epoll: Optional[select.epoll] = None
+        self.filenos: dict[int, socket.socket] = {}
 
     @property
     def is_open(self) -> bool:
         """Whether datagrams can come and go."""
         return bool(self._sockets)
 
-    def fileno(self) -> int:
-        """Readable when `receive` has something to return; the same over all changes."""
-        return self._epoll.fileno()
+    @property
+    def fwmark(self) -> int:
+        """What is sent is marked with this; 0: with nothing."""
+        return self._ways.mark
+
+    def register_with(self, epoll: select.epoll) -> None:
+        """From now on `epoll` tells, for each of `filenos`, whether `receive` has something to return."""
+        self._epoll = epoll
+        for fd in self.filenos:
+            epoll.register(fd, select.EPOLLIN)
 
     def open(self) -> None:
         """Binds the port. Raises OSError; a host without IPv6 is no error."""
         if not self._sockets:
-            self._replace(*_bind_pair(self.port, self.fwmark))
+            self._replace(*bind_pair(self.port, self.fwmark, self._receives_rows))
 
     def close(self) -> None:
         """Nothing comes or goes any more; port and mark stay set."""
@@ -101,7 +99,7 @@ class UdpSockets:
         if port == self.port:
             return False
         if self._sockets:
-            self._replace(*_bind_pair(port, self.fwmark))
+            self._replace(*bind_pair(port, self.fwmark, self._receives_rows))
         else:
             self.port = port
         return True
@@ -112,165 +110,117 @@ class UdpSockets:
             return False
         for sock in self._sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-        self.fwmark = mark
-        self._ways.clear()
+        self._ways.mark = mark
+        self._ways.forget()
         return True
+
+    def set_tunnel_interface(self, index: int) -> None:
+        """The index of the tunnel's own interface, 0 where it has none in our network namespace."""
+        self._ways.tunnel_interface = index
 
     def forget_ways(self) -> None:
         """Routing or a local address changed: the next datagram to each endpoint finds its way anew."""
-        self._ways.clear()
+        self._ways.forget()
 
-    def receive(self, limit: int) -> list[Received]:
-        """Up to `limit` datagrams of each address family that wait now."""
+    def receive(self, filenos: Iterable[int], limit: int) -> list[Received]:
+        """Datagrams that wait now: from each socket up to `limit`, and the rest of their row."""
         received: list[Received] = []
-        origins = self._origins
-        for sock in self._sockets:
-            recvmsg = sock.recvmsg
-            with suppress(OSError):  # nothing waits, or an error that the kernel kept for an earlier datagram
-                for _ in range(limit):
-                    data, ancillary, _, address = recvmsg(
+        for sock in [self.filenos[fd] for fd in filenos if fd in self.filenos]:
+            enough = len(received) + limit
+            while len(received) < enough:
+                try:
+                    data, ancillary, _, address = sock.recvmsg(
                         _LONGEST_DATAGRAM, _ANCILLARY_SPACE, socket.MSG_DONTWAIT
                     )
-                    key = (address, *ancillary)
-                    origin = origins.get(key)
-                    if origin is None:
-                        origin = self._remember_origin(key, address, ancillary)
-                    received.append((data, *origin))
+                except OSError:  # nothing waits, or an error that the kernel kept for an earlier datagram
+                    break
+                key = (address, *ancillary)
+                endpoint, tos, size = self._origins.get(key) or self._remember(key, address, ancillary)
+                if 0 < size < len(data):
+                    starts = range(0, len(data), size)
+                    received += [(data[start : start + size], endpoint, tos) for start in starts]
+                else:
+                    received.append((data, endpoint, tos))
         return received
 
-    def send(self, datagrams: Iterable[Datagram]) -> int:
-        """Sends what can be sent; how many could not, as there is no route or no room.
+    def send(self, rows: Iterable[Datagrams]) -> int:
+        """Sends what can be sent; how many datagrams could not, as there is no route or no room.
 
         A local address that cannot be sent from any more is left out, as routing then chooses another.
         """
         refused = 0
-        flags = 0
-        ways = self._ways
-        for endpoint, data, tos in datagrams:
-            way = ways.get((endpoint, tos)) or self._remember_way(endpoint, tos)
-            if way is None:
-                refused += 1
-                continue
-            try:
-                way.socket.sendmsg((data,), way.ancillary, flags, way.address)
-            except BlockingIOError:
-                flags = socket.MSG_DONTWAIT
-                refused += 1
-            except OSError:
-                refused += self._send_without_source(endpoint, data, tos)
+        self._flags = 0
+        for row in rows:
+            sock = self._socket_for(row.endpoint)
+            way = self._ways.find(row.endpoint, row.tos) if sock is not None else None
+            if sock is None or way is None:
+                refused += row.number
+            elif row.number == 1:
+                refused += self._send_one(sock, way, row, row.parts)
+            elif not self._sends_rows or not self._send_row(sock, way, row):
+                refused += sum(self._send_one(sock, way, row, (payload,)) for payload in row.payloads())
         return refused
 
-    def _send_without_source(self, endpoint: Endpoint, data: bytes, tos: int) -> int:
-        if not endpoint.source:
+    def _send_row(self, sock: socket.socket, way: Way, row: Datagrams) -> bool:
+        """Whether the kernel took all of them at once; if not, some may be taken one by one."""
+        try:
+            sock.sendmsg(row.parts, way.row(row.size), self._flags, way.address)
+        except BlockingIOError:
+            self._flags = socket.MSG_DONTWAIT
+            return False
+        except OSError as error:
+            if error.errno == errno.EIO:  # udp.c: the interface computes no checksums
+                self._sends_rows = False
+                self._say(f"datagrams are sent one by one from now on: {error.strerror}")
+            return False
+        return True
+
+    def _send_one(self, sock: socket.socket, way: Way, row: Datagrams, parts: Iterable[bytes]) -> int:
+        """How many were refused."""
+        try:
+            sock.sendmsg(parts, way.ancillary, self._flags, way.address)
+        except BlockingIOError:
+            self._flags = socket.MSG_DONTWAIT
             return 1
-        bare = endpoint.without_source()
-        way = self._remember_way(bare, tos)
+        except OSError:
+            return self._send_without_source(sock, row, parts)
+        return 0
+
+    def _send_without_source(self, sock: socket.socket, row: Datagrams, parts: Iterable[bytes]) -> int:
+        way = self._ways.find_without_source(row.endpoint, row.tos)
         if way is None:
             return 1
         try:
-            way.socket.sendmsg((data,), way.ancillary, socket.MSG_DONTWAIT, way.address)
+            sock.sendmsg(parts, way.ancillary, socket.MSG_DONTWAIT, way.address)
         except OSError:
             return 1
-        if (bare, tos) in self._ways:
-            self._ways[endpoint, tos] = way
+        self._ways.give_source_up(row.endpoint, row.tos)
         return 0
+
+    def _socket_for(self, endpoint: Endpoint) -> Optional[socket.socket]:
+        """None where no socket speaks the endpoint's address family."""
+        number = 0 if len(endpoint.ip) == 4 else 1
+        return self._sockets[number] if number < len(self._sockets) else None
 
     def _replace(self, sockets: tuple[socket.socket, ...], port: int) -> None:
         for sock in self._sockets:
             sock.close()
-        for sock in sockets:
-            self._epoll.register(sock, select.EPOLLIN)
         self._sockets = sockets
+        self.filenos = {sock.fileno(): sock for sock in sockets}
+        if self._epoll is not None:
+            self.register_with(self._epoll)
         self.port = port
-        self._ways.clear()
+        self._ways.forget()
 
-    def _remember_way(self, endpoint: Endpoint, tos: int) -> Optional[_Way]:
-        """None where there is no way, or it leads back into the tunnel for ever.
-
-        What leads through the tunnel once, as to a peer behind another, is looked at each time.
-        """
-        routed, interface = self._routed(endpoint)
-        is_inside = bool(interface) and interface == self.tunnel_interface
-        if is_inside and self._returns(routed):
-            return None
-        way = self._way(routed, tos)
-        if way is not None and not is_inside:
-            if len(self._ways) >= _MOST_REMEMBERED:
-                self._ways.clear()
-            self._ways[endpoint, tos] = way
-        return way
-
-    def _routed(self, endpoint: Endpoint) -> tuple[Endpoint, Optional[int]]:
-        """What to send to, and by which interface that goes, if that is known.
-
-        Routing chooses the source where it sends by another interface than the peer called (socket.c,
-        send4). A source without interface answers at once what came in, which nobody needs to check.
-        """
-        if endpoint.source and not endpoint.source_interface:
-            return endpoint, None
-        interface = self._interface_to(endpoint, self.fwmark)
-        if endpoint.source and interface != endpoint.source_interface:
-            return self._routed(endpoint.without_source())
-        return endpoint, interface
-
-    def _returns(self, endpoint: Endpoint) -> bool:
-        """Whether what the tunnel sends there, it is given back to send there again."""
-        seen = set()
-        while endpoint.ip not in seen:
-            seen.add(endpoint.ip)
-            following = self._beyond(endpoint.ip)
-            if following is None or self._interface_to(following, self.fwmark) != self.tunnel_interface:
-                return False
-            endpoint = following
-        return True
-
-    def _remember_origin(self, key: object, address: _Address, ancillary: _Ancillary) -> tuple[Endpoint, int]:
+    def _remember(self, key: object, address: Address, ancillary: Ancillary) -> _Origin:
         if len(self._origins) >= _MOST_REMEMBERED:
             self._origins.clear()
         origin = self._origins[key] = _origin(address, ancillary)
         return origin
 
-    def _way(self, endpoint: Endpoint, tos: int) -> Optional[_Way]:
-        """None where no socket speaks the endpoint's address family."""
-        if len(endpoint.ip) == 4:
-            if not self._sockets:
-                return None
-            return _Way(self._sockets[0], _ancillary4(endpoint, tos), _address4(endpoint))
-        if len(self._sockets) < 2:
-            return None
-        return _Way(self._sockets[1], _ancillary6(endpoint, tos), _address6(endpoint))
 
-
-def _address4(endpoint: Endpoint) -> _Address:
-    return socket.inet_ntop(socket.AF_INET, endpoint.ip), endpoint.port
-
-
-def _address6(endpoint: Endpoint) -> _Address:
-    return socket.inet_ntop(socket.AF_INET6, endpoint.ip), endpoint.port, 0, endpoint.scope
-
-
-def _ancillary4(endpoint: Endpoint, tos: int) -> _Ancillary:
-    """The interface stays open: to name it would overrule routing, which WireGuard never does (socket.c)."""
-    ancillary = []
-    if endpoint.source:
-        ancillary.append((socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i4s4x", 0, endpoint.source)))
-    if tos:
-        ancillary.append((socket.IPPROTO_IP, _IP_TOS, struct.pack("=i", tos)))
-    return ancillary
-
-
-def _ancillary6(endpoint: Endpoint, tos: int) -> _Ancillary:
-    ancillary = []
-    if endpoint.source:
-        ancillary.append((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16sI", endpoint.source, 0)))
-    if tos:
-        ancillary.append((socket.IPPROTO_IPV6, socket.IPV6_TCLASS, struct.pack("=i", tos)))
-    return ancillary
-
-
-def _origin(address: _Address, ancillary: _Ancillary) -> tuple[Endpoint, int]:
-    """The endpoint and the TOS byte that a datagram came with."""
-    source, interface, tos = b"", 0, 0
+def _origin(address: Address, ancillary: Ancillary) -> _Origin:
+    source, interface, tos, size = b"", 0, 0, 0
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
             interface, source = struct.unpack_from("=i4s", data)
@@ -278,55 +228,9 @@ def _origin(address: _Address, ancillary: _Ancillary) -> tuple[Endpoint, int]:
             source, interface = struct.unpack_from("=16sI", data)
         elif (level, kind) in ((socket.IPPROTO_IP, _IP_TOS), (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)):
             tos = data[0] if len(data) == 1 else struct.unpack_from("=i", data)[0]
+        elif (level, kind) == (SOL_UDP, UDP_GRO):
+            (size,) = struct.unpack_from("=i", data)
     family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
     scope = 0 if len(address) == 2 else address[3]
-    return Endpoint(socket.inet_pton(family, address[0]), address[1], scope, source, interface), tos
-
-
-def _bind_pair(port: int, mark: int) -> tuple[tuple[socket.socket, ...], int]:
-    """One socket for IPv4 and, where there is IPv6, one for that; and their port. Raises OSError."""
-    for _ in range(_ATTEMPTS):
-        first = _bind(socket.AF_INET, port, mark)
-        chosen: int = first.getsockname()[1]
-        try:
-            return (first, _bind(socket.AF_INET6, chosen, mark)), chosen
-        except OSError as error:
-            if error.errno in _NO_IPV6:
-                return (first,), chosen
-            first.close()
-            if port or error.errno != errno.EADDRINUSE:
-                raise
-    raise OSError(errno.EADDRINUSE, "no port is free for both IPv4 and IPv6")
-
-
-def _bind(family: socket.AddressFamily, port: int, mark: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        _prepare(sock, mark)
-        sock.bind(("" if family == socket.AF_INET else "::", port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _prepare(sock: socket.socket, mark: int) -> None:
-    if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
-        # Routers may fragment what does not fit, as they may with the kernel's WireGuard: an inner packet
-        # of the MTU's length must arrive even where nobody is told about a narrower path.
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
-    for force, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, force, _BUFFER)
-        except PermissionError:
-            sock.setsockopt(socket.SOL_SOCKET, plain, _BUFFER)
-    microseconds = int(_PATIENCE * 1e6)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, microseconds))
-    if mark:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    ip = socket.inet_pton(family, address[0])
+    return _Origin(Endpoint(ip, address[1], scope, source, interface), tos, size)

@@ -17,7 +17,7 @@ from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.handshake import consume_initiation, consume_response, create_response
 from agent.wireguard.keypair import Keypair
 from agent.wireguard.messages import COOKIE_REPLY, INITIATION, kind, unpack_cookie_reply
-from agent.wireguard.output import Datagram
+from agent.wireguard.output import Datagrams
 from agent.wireguard.peer import Peer, Pending
 from agent.wireguard.ratelimiter import source_of
 from agent.wireguard.send import send_handshake, send_keepalive
@@ -69,7 +69,7 @@ def _handle(state: State, message: bytes, source: Endpoint, is_loaded: bool, now
         if not checker.has_mac2(message, source, now.monotonic):
             state.drops["cookie asked for"] += 1
             reply = checker.reply(message, source, now.monotonic)
-            state.datagrams.append(Datagram(source.as_answer(), reply, 0))
+            state.datagrams.append(Datagrams(source.as_answer(), 0, 1, len(reply), (reply,)))
             return 1
         if not state.handshake_limiter.allows(source_of(source.ip), now.monotonic):
             state.drops["source over its rate"] += 1

@@ -18,13 +18,13 @@ from agent.wireguard.constants import KEY_SIZE, MAX_KEEPALIVE, MAX_PEERS
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.expiry import expire
 from agent.wireguard.identity import Identity
-from agent.wireguard.output import Datagram, Output
+from agent.wireguard.output import Datagrams, Output
 from agent.wireguard.peer import Peer
 from agent.wireguard.receive import receive
 from agent.wireguard.send import send, send_keepalive, transmit
 from agent.wireguard.state import State
 
-__all__ = ["Datagram", "Device", "Output", "Peer"]
+__all__ = ["Datagrams", "Device", "Output", "Peer"]
 
 _PEERS_A_TURN = 64
 """Whose timers are looked at in one turn; each may cost an initiation."""

@@ -6,6 +6,7 @@ Called by device.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from typing import Optional
 
@@ -23,7 +24,7 @@ from agent.wireguard.send import initiate, transmit
 from agent.wireguard.state import State
 
 _Message = tuple[int, bytes, Endpoint, int]  # counter, datagram, source, TOS
-_NONCE_PREFIX = bytes(4)
+_nonce = struct.Struct("<IQ").pack
 
 
 def receive(state: State, datagrams: Iterable[tuple[bytes, Endpoint, int]], now: Time) -> None:
@@ -86,7 +87,7 @@ def _open(
             state.drops["counter beyond the limit"] += 1
             continue
         try:
-            packet = decrypt(_NONCE_PREFIX + data[8:DATA_HEADER_SIZE], data[DATA_HEADER_SIZE:], None)
+            packet = decrypt(_nonce(0, counter), data[DATA_HEADER_SIZE:], None)
         except InvalidTag:
             state.drops["data not authentic"] += 1
             continue
@@ -123,8 +124,11 @@ def _keep_key_fresh(state: State, peer: Peer, now: Time) -> None:
 def _deliver(state: State, peer: Peer, opened: list[tuple[bytes, int]]) -> bool:
     """Gives the TUN the packets that this peer may send; whether there was more than keepalives."""
     lookup4, lookup6 = state.allowed_ips.lookup4, state.allowed_ips.lookup6
+    deliver = state.packets.append
     received = 0
     has_data = False
+    last = b""
+    owner: Optional[Peer] = None
     for plain, tos in opened:
         size = len(plain)
         if not size:
@@ -134,21 +138,24 @@ def _deliver(state: State, peer: Peer, opened: list[tuple[bytes, int]]) -> bool:
         family = version(plain)
         if family == 4:
             length = length4(plain)
-            owner = lookup4(plain[12:16])
+            source = plain[12:16]
         elif family == 6:
             length = length6(plain)
-            owner = lookup6(plain[8:24])
+            source = plain[8:24]
         else:
             state.drops["received packet is not IP"] += 1
             continue
         if length is None:
             state.drops["inner length is false"] += 1
             continue
+        if source != last:
+            last = source
+            owner = lookup4(source) if family == 4 else lookup6(source)
         if owner is not peer:
             state.drops["inner source not allowed"] += 1
             continue
         received += size + MIN_DATA_SIZE
         packet = plain if length == size else plain[:length]
-        state.packets.append(with_congestion(packet) if tos & ECN_MASK == CONGESTION else packet)
+        deliver(with_congestion(packet) if tos & ECN_MASK == CONGESTION else packet)
     peer.rx_bytes += received
     return has_data

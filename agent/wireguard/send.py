@@ -6,7 +6,8 @@ handshake and expiry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from agent.wireguard import icmp
@@ -23,7 +24,8 @@ from agent.wireguard.constants import (
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.handshake import create_initiation
 from agent.wireguard.keypair import Keypair
-from agent.wireguard.output import Datagram
+from agent.wireguard.messages import DATA_HEADER_SIZE
+from agent.wireguard.output import MOST_BYTES_IN_A_ROW, MOST_IN_A_ROW, Datagrams
 from agent.wireguard.packet import OUTER_ECN, version
 from agent.wireguard.peer import Peer
 from agent.wireguard.ratelimiter import source_of
@@ -32,31 +34,34 @@ from agent.wireguard.timers import NEVER
 
 _KEEPALIVE = b""
 _ZEROS = bytes(PADDING_MULTIPLE)
-_NONCE_PREFIX = bytes(4)
+_nonce = struct.Struct("<IQ").pack
+_header = struct.Struct("<8sQ").pack
 
 
 def send(state: State, packets: Iterable[bytes], now: Time) -> None:
     """Packets from the TUN, each to the peer that its destination belongs to."""
     groups: dict[Peer, list[bytes]] = {}
     lookup4, lookup6 = state.allowed_ips.lookup4, state.allowed_ips.lookup6
+    last = b""
+    peer: Optional[Peer] = None
+    group: Optional[list[bytes]] = None
     for packet in packets:
         family = version(packet)
-        if family == 4:
-            peer = lookup4(packet[16:20])
-        elif family == 6:
-            peer = lookup6(packet[24:40])
-        else:
+        if not family:
             state.drops["sent packet is not IP"] += 1
             continue
-        if peer is None or peer.endpoint is None:
+        target = packet[16:20] if family == 4 else packet[24:40]
+        if target != last:
+            last = target
+            peer = lookup4(target) if family == 4 else lookup6(target)
+            group = groups.setdefault(peer, []) if peer is not None and peer.endpoint is not None else None
+        if group is not None:
+            group.append(packet)
+        else:
             state.drops["no peer for destination" if peer is None else "peer without endpoint"] += 1
             _answer_unreachable(state, packet, now)
-        elif peer in groups:
-            groups[peer].append(packet)
-        else:
-            groups[peer] = [packet]
-    for peer, group in groups.items():
-        transmit(state, peer, group, now)
+    for receiver, waiting in groups.items():
+        transmit(state, receiver, waiting, now)
 
 
 def transmit(state: State, peer: Peer, packets: Sequence[bytes], now: Time) -> None:
@@ -111,7 +116,7 @@ def send_handshake(state: State, peer: Peer, endpoint: Endpoint, message: bytes,
     peer.timers.authenticated_sent()
     peer.timers.authenticated_traversed(now.monotonic, peer.persistent_keepalive)
     peer.tx_bytes += len(signed)
-    state.datagrams.append(Datagram(endpoint, signed, HANDSHAKE_TOS))
+    state.datagrams.append(Datagrams(endpoint, HANDSHAKE_TOS, 1, len(signed), (signed,)))
 
 
 def _stage(state: State, peer: Peer, packets: Sequence[bytes]) -> None:
@@ -125,36 +130,46 @@ def _stage(state: State, peer: Peer, packets: Sequence[bytes]) -> None:
 def _encrypt(state: State, keypair: Keypair, endpoint: Endpoint, packets: Sequence[bytes], now: Time) -> None:
     """One data message a packet; timers as after the last of them."""
     peer = keypair.peer
-    mtu = state.mtu
-    prefix = keypair.prefix
-    encrypt = keypair.sealer.encrypt
-    append = state.datagrams.append
-    counter = keypair.counter
-    total = 0
-    for packet in packets:
-        tos = 0
-        if packet:
-            octet = packet[1]
-            tos = OUTER_ECN[(octet if packet[0] < 0x60 else octet >> 4) & 3]
-        size = len(packet)
-        padded = packet + _ZEROS[: padding(size, mtu)] if size % PADDING_MULTIPLE or size > mtu else packet
-        number = counter.to_bytes(8, "little")
-        data = prefix + number + encrypt(_NONCE_PREFIX + number, padded, None)
-        counter += 1
-        total += len(data)
-        append(Datagram(endpoint, data, tos))
-    keypair.counter = counter
-    peer.tx_bytes += total
+    for row in _rows(keypair, endpoint, packets, state.mtu):
+        state.datagrams.append(row)
+        peer.tx_bytes += sum(map(len, row.parts))
     timers = peer.timers
     timers.authenticated_sent()
     timers.authenticated_traversed(now.monotonic, peer.persistent_keepalive)
     if any(packets):
         timers.data_sent(now.monotonic)
     state.schedule.note(timers, peer)
-    if counter > REKEY_AFTER_MESSAGES or (
+    if keypair.counter > REKEY_AFTER_MESSAGES or (
         keypair.is_initiator and now.monotonic >= keypair.born + REKEY_AFTER_TIME
     ):
         initiate(state, peer, now)
+
+
+def _rows(keypair: Keypair, endpoint: Endpoint, packets: Sequence[bytes], mtu: int) -> Iterator[Datagrams]:
+    """Encrypts. `room` is how many more may follow in a row: none after a shorter one."""
+    prefix = keypair.prefix
+    encrypt = keypair.sealer.encrypt
+    parts: list[bytes] = []
+    tos = longest = room = 0
+    for counter, packet in enumerate(packets, keypair.counter):
+        ecn = 0
+        if packet:
+            octet = packet[1]
+            ecn = OUTER_ECN[(octet if packet[0] < 0x60 else octet >> 4) & 3]
+        size = len(packet)
+        padded = packet + _ZEROS[: padding(size, mtu)] if size % PADDING_MULTIPLE or size > mtu else packet
+        sealed = encrypt(_nonce(0, counter), padded, None)
+        size = len(sealed)
+        if room and size <= longest and ecn == tos:
+            room = room - 1 if size == longest else 0
+        else:
+            if parts:
+                yield Datagrams(endpoint, tos, len(parts) // 2, DATA_HEADER_SIZE + longest, parts)
+            tos, longest, parts = ecn, size, []
+            room = min(MOST_IN_A_ROW, MOST_BYTES_IN_A_ROW // (DATA_HEADER_SIZE + size)) - 1
+        parts += _header(prefix, counter), sealed
+    keypair.counter += len(packets)
+    yield Datagrams(endpoint, tos, len(parts) // 2, DATA_HEADER_SIZE + longest, parts)
 
 
 def padding(size: int, mtu: int) -> int:

@@ -14,7 +14,7 @@ from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.identity import Identity
 from agent.wireguard.index import IndexTable
 from agent.wireguard.keypair import Keypair
-from agent.wireguard.output import Datagram
+from agent.wireguard.output import Datagrams
 from agent.wireguard.peer import Peer, Pending
 from agent.wireguard.ratelimiter import RateLimiter
 from agent.wireguard.timers import Schedule
@@ -46,7 +46,7 @@ class State:
         self.handshake_limiter = RateLimiter(HANDSHAKES_PER_SECOND, HANDSHAKE_BURST)
         self.unreachable_limiter = RateLimiter(_UNREACHABLES_PER_SECOND, _UNREACHABLES_PER_SECOND)
         self.drops: Counter[str] = Counter()
-        self.datagrams: list[Datagram] = []
+        self.datagrams: list[Datagrams] = []
         self.packets: list[bytes] = []
 
     def retire(self, keypairs: list[Keypair]) -> None:

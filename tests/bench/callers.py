@@ -21,6 +21,7 @@ from agent.tunnel.main import clock
 from agent.wireguard.device import Device
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import RESPONSE, kind
+from tests.agent.wireguard.network import each
 
 WINDOW = 64
 """Calls that wait for an answer at a time: too few for the device to think itself under load."""
@@ -72,7 +73,7 @@ def _calls(callers: list[Caller]) -> list[tuple[Caller, bytes]]:
     for caller in callers:
         caller.device.up(clock())
         caller.device.advance(clock())
-    return [(caller, caller.device.take().datagrams[0].data) for caller in callers]
+    return [(caller, each(caller.device.take())[0].data) for caller in callers]
 
 
 def _one_after_another(callers: list[Caller], to: tuple[str, int]) -> float:
@@ -132,7 +133,7 @@ def _all_at_once(callers: list[Caller], to: tuple[str, int]) -> float:
 
 
 def _send(caller: Caller, to: tuple[str, int]) -> None:
-    for datagram in caller.device.take().datagrams:
+    for datagram in each(caller.device.take()):
         caller.socket.sendto(datagram.data, to)
 
 

@@ -164,5 +164,5 @@ def test_a_port_that_somebody_else_has_leaves_the_old_one_at_work(
     assert served.ask(client, "get=1") == f"listen_port={before}\nerrno=0\n\n".encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as friend:
         friend.sendto(b"still here", ("127.0.0.1", before))
-        assert select.select([served.sockets], [], [], 5)[0]
-        assert [data for data, _, _ in served.sockets.receive(9)] == [b"still here"]
+        assert select.select(served.sockets.filenos, [], [], 5)[0]
+        assert [data for data, _, _ in served.sockets.receive(served.sockets.filenos, 9)] == [b"still here"]

@@ -11,15 +11,31 @@ import random
 import struct
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from agent.wireguard.clock import Time
-from agent.wireguard.device import Datagram, Device, Peer
+from agent.wireguard.device import Device, Output, Peer
 from agent.wireguard.endpoint import Endpoint
 
 LATENCY = 0.01
 EPOCH = 1_700_000_000 * 10**9
 _UDP = 17
+
+
+class Datagram(NamedTuple):
+    """One outer UDP payload to `endpoint`."""
+
+    endpoint: Endpoint
+    data: bytes
+    tos: int
+
+
+def each(output: Output) -> list[Datagram]:
+    """The datagrams that a device wants sent, one by one."""
+    return [
+        Datagram(row.endpoint, payload, row.tos) for row in output.datagrams for payload in row.payloads()
+    ]
+
 
 Weather = Callable[[Datagram], list[float]]
 """The journey times of the copies of a datagram that arrive."""
@@ -175,7 +191,7 @@ class Network:
         for node in self.nodes:
             output = node.device.take()
             node.packets += [(self._monotonic, packet) for packet in output.packets]
-            for datagram in output.datagrams:
+            for datagram in each(output):
                 node.datagrams.append((self._monotonic, datagram))
                 for journey in self.weather(datagram):
                     self._count += 1

@@ -24,7 +24,7 @@ from agent.wireguard.cookie import CookieJar
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import COOKIE_REPLY, INITIATION, RESPONSE
 from agent.wireguard.x25519 import PrivateKey
-from tests.agent.wireguard.network import Network, Node, packet
+from tests.agent.wireguard.network import Network, Node, each, packet
 from tests.agent.wireguard.puppet import Puppet, Session
 
 BATCH = 64
@@ -73,7 +73,7 @@ def _befriend(network: Network, node: Node) -> tuple[Puppet, Session]:
     peer = node.device.add_peer(puppet.static.public, network.now)
     node.device.take()
     _turn(node, [puppet.call(1)])
-    for datagram in node.device.take().datagrams:
+    for datagram in each(node.device.take()):
         puppet.hear(datagram.data)
     (session,) = puppet.sessions
     _turn(node, [puppet.say(session, b"")])
@@ -88,11 +88,11 @@ def test_a_burst_of_initiations_costs_little_a_turn_and_stops_nobody(agreements:
     for number, batch in enumerate(_batches(_initiations(other, FLOOD))):
         before = agreements[0]
         one.say(other, b"%d" % number)
-        (said,) = (datagram.data for datagram in one.device.take().datagrams)
+        (said,) = (datagram.data for datagram in each(one.device.take()))
         _turn(other, [*batch[:32], said, *batch[32:]])
         costs.append(agreements[0] - before)
         output = other.device.take()
-        answers += sum(datagram.data[0] == COOKIE_REPLY for datagram in output.datagrams)
+        answers += sum(datagram.data[0] == COOKIE_REPLY for datagram in each(output))
         heard += len(output.packets)
     assert heard == len(costs) == FLOOD // BATCH
     assert max(costs) <= BATCH // 4
@@ -157,7 +157,7 @@ def test_a_peer_that_calls_all_the_time_is_answered_at_its_rate() -> None:
     for name in range(2, 1002):
         network.sleep(0.001)
         _turn(other, [puppet.call(name)])
-        answered += sum(datagram.data[0] == RESPONSE for datagram in other.device.take().datagrams)
+        answered += sum(datagram.data[0] == RESPONSE for datagram in each(other.device.take()))
     assert 40 <= answered <= 1 / INITIATION_INTERVAL
     assert len(list(other.device.peers[puppet.static.public].keypairs)) == 2
     assert len(other.device._state.indices._entries) == 3
@@ -178,7 +178,7 @@ def test_under_load_a_peer_with_a_cookie_has_the_rate_of_its_source() -> None:
         _turn(other, [puppet.call(name)])
         while other.device.deadline() == float("-inf"):
             other.device.advance(network.now)
-        for datagram in other.device.take().datagrams:
+        for datagram in each(other.device.take()):
             if datagram.endpoint == ATTACKER and datagram.data[0] == COOKIE_REPLY:
                 puppet.take_cookie(datagram.data)
             answered += datagram.data[0] == RESPONSE

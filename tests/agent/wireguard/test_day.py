@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.wireguard.device import Datagram
 from agent.wireguard.messages import RESPONSE
-from tests.agent.wireguard.network import Network
+from tests.agent.wireguard.network import Datagram, Network
 
 DAY = 24 * 3600
 

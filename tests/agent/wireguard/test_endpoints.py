@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from agent.wireguard.device import Datagram
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import DATA
-from tests.agent.wireguard.network import LATENCY, Network, Node, packet
+from tests.agent.wireguard.network import LATENCY, Datagram, Network, Node, each, packet
 
 ELSEWHERE = Endpoint(b"\xc6\x33\x64\x07", 1234, source=b"\xc0\0\2\2", source_interface=3)
 
 
 def _datagrams(node: Node, kind: int) -> list[bytes]:
-    return [d.data for d in node.device.take().datagrams if d.data[0] == kind]
+    return [d.data for d in each(node.device.take()) if d.data[0] == kind]
 
 
 def test_a_peer_that_moved_is_answered_where_it_is() -> None:

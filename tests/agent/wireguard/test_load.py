@@ -8,7 +8,7 @@ from agent.wireguard.constants import COOKIE_MAX_AGE, COOKIE_SECRET_MAX_AGE, UND
 from agent.wireguard.cookie import CookieChecker, CookieJar
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import COOKIE_REPLY, INITIATION, RESPONSE, unpack_cookie_reply
-from tests.agent.wireguard.network import LATENCY, Network, Node
+from tests.agent.wireguard.network import LATENCY, Network, Node, each
 
 SOURCE = Endpoint(b"\xc6\x33\x64\x01", 4000)
 KEY = b"k" * 32
@@ -100,7 +100,7 @@ def test_a_wrong_mac1_is_dropped_in_silence_also_under_load() -> None:
     network.run(0.5)
     other.sent()
     one.say(other)
-    ((_, data, _),) = one.device.take().datagrams
+    ((_, data, _),) = each(one.device.take())
     for position in (5, 116, 131):
         broken = bytearray(data)
         broken[position] ^= 1

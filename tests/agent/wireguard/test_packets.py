@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from agent.wireguard.send import padding
-from tests.agent.wireguard.network import Network, packet, packet6
+from tests.agent.wireguard.network import Network, each, packet, packet6
 
 
 def test_a_source_that_is_not_the_peers_is_refused_both_families() -> None:
@@ -141,7 +141,7 @@ def test_congestion_on_the_way_is_passed_on_to_who_understands_it(inner: int, af
     before4 = _with_checksum(packet(one.address, other.address, tos=inner))
     before6 = packet6(one.address6, other.address6, traffic_class=inner)
     one.device.send([before4, before6], network.now)
-    datagrams = [(datagram.data, one.endpoint, 3) for datagram in one.device.take().datagrams]
+    datagrams = [(datagram.data, one.endpoint, 3) for datagram in each(one.device.take())]
     other.device.receive(datagrams, network.now)
     after4, after6 = other.device.take().packets
     assert after4 == _with_checksum(packet(one.address, other.address, tos=after))
@@ -160,5 +160,5 @@ def test_a_packet_longer_than_the_mtu_is_padded_as_what_goes_beyond_it(size: int
     network = Network()
     one, other = network.connected()
     one.send(packet(one.address, other.address, size))
-    ((_, data, _),) = one.device.take().datagrams
+    ((_, data, _),) = each(one.device.take())
     assert len(data) == 32 + length

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.wireguard.clock import Time
 from agent.wireguard.device import Device
-from tests.agent.wireguard.network import EPOCH, packet
+from tests.agent.wireguard.network import EPOCH, each, packet
 from tests.agent.wireguard.plain_timers import NEVER, TICKS, Rules, Sent
 from tests.agent.wireguard.puppet import Puppet
 from tests.agent.wireguard.test_endpoints import ELSEWHERE
@@ -110,7 +110,7 @@ class Trial:
         self.device.receive([(message, ELSEWHERE, 0)], self.time)
 
     def compare(self) -> None:
-        for datagram in self.device.take().datagrams:
+        for datagram in each(self.device.take()):
             what: str
             name: Optional[int]
             what, name = self.puppet.hear(datagram.data)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.wireguard.device import Datagram
 from agent.wireguard.messages import DATA, INITIATION, RESPONSE
-from tests.agent.wireguard.network import EPOCH, LATENCY, Network, Node, packet
+from tests.agent.wireguard.network import EPOCH, LATENCY, Datagram, Network, Node, packet
 
 
 @pytest.mark.parametrize("psk", [bytes(32), b"p" * 32])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.wireguard.device import Datagram
 from agent.wireguard.messages import DATA, INITIATION, RESPONSE
-from tests.agent.wireguard.network import LATENCY, Network, Node
+from tests.agent.wireguard.network import LATENCY, Datagram, Network, Node, each
 
 
 def _lost(datagram: Datagram) -> list[float]:
@@ -80,7 +79,7 @@ def test_data_of_a_session_that_is_too_old_is_refused() -> None:
     network.weather = _lost
     network.run(179)
     one.say(other)
-    ((data, *_),) = [(d.data,) for d in one.device.take().datagrams if d.data[0] == DATA]
+    ((data, *_),) = [(d.data,) for d in each(one.device.take()) if d.data[0] == DATA]
     network.run(1)
     other.device.receive([(data, one.endpoint, 0)], network.now)
     assert other.device.drops == {"session too old": 1}

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from agent.wireguard.device import Datagram, Peer
+from agent.wireguard.device import Peer
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import RESPONSE
-from tests.agent.wireguard.network import LATENCY, Network, Node
+from tests.agent.wireguard.network import LATENCY, Datagram, Network, Node
 
 _LONGEST_DELAY = 4.0
 _ROUNDS = 3

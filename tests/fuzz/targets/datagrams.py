@@ -9,7 +9,7 @@ from agent.wireguard.constants import MAX_QUEUED_HANDSHAKES
 from agent.wireguard.cookie import CookieJar
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import INITIATION_SIZE, MACS_SIZE, RESPONSE_SIZE, unpack_cookie_reply
-from tests.agent.wireguard.network import LATENCY, Network, Node
+from tests.agent.wireguard.network import LATENCY, Network, Node, each
 from tests.fuzz.reader import Reader
 
 TOKENS = (b"\1\0\0\0", b"\2\0\0\0", b"\3\0\0\0", b"\4\0\0\0", b"\x40\0", b"\x5c\0", b"\x94\0")
@@ -58,7 +58,7 @@ class _Attack:
         assert self.peer.endpoint == self.endpoint
         assert (list(self.peer.keypairs), self.peer.rx_bytes) == (keypairs, counted)
         self.received += sum(map(len, messages))
-        for datagram in output.datagrams:
+        for datagram in each(output):
             assert datagram.endpoint.ip[:3] == source.ip[:3]
             self.sent += len(datagram.data)
             self.jar.open(unpack_cookie_reply(datagram.data), 0)

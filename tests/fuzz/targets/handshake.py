@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from agent.wireguard.clock import Time
 from agent.wireguard.constants import INITIATION_INTERVAL
 from agent.wireguard.cookie import CookieJar
-from agent.wireguard.device import Datagram, Device
+from agent.wireguard.device import Device
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.messages import (
     DATA_HEADER_SIZE,
@@ -26,7 +26,7 @@ from agent.wireguard.messages import (
 )
 from agent.wireguard.noise import Initiator, Responder, Transcript
 from agent.wireguard.x25519 import PrivateKey
-from tests.agent.wireguard.network import Network, packet
+from tests.agent.wireguard.network import Datagram, Network, each, packet
 from tests.fuzz.reader import Reader
 
 LOW_ORDER = (  # RFC 7748 section 6.1 and the points that https://cr.yp.to/ecdh.html#validate lists
@@ -67,7 +67,7 @@ class _World:
         self.device.receive([(self.jar.sign(message, 0), _SOURCE, 0)], self.now)
         output = self.device.take()
         assert output.packets == []
-        return output.datagrams
+        return each(output)
 
 
 def check(data: bytes) -> None:
@@ -130,7 +130,7 @@ def _answer(world: _World, reader: Reader) -> None:
     how, ephemeral, receiver = reader.number(), reader.take(32), reader.number(4)
     psk = reader.take(32) if how & 1 else world.psk
     world.device.send([packet("10.0.0.1", "10.0.0.2")], world.now)
-    sent = [datagram.data for datagram in world.device.take().datagrams if datagram.data[0] == INITIATION]
+    sent = [datagram.data for datagram in each(world.device.take()) if datagram.data[0] == INITIATION]
     if not sent:
         return
     (message,) = sent
