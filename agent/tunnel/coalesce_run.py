@@ -16,17 +16,19 @@ Refuses to know of flows and their order. Called by coalesce.
 from __future__ import annotations
 
 import struct
-from typing import Optional
+from functools import cache
+from typing import NamedTuple, Optional
 
 ACK = 0x10
 ECE = 0x40
 _FIN, _PSH = 0x01, 0x08
 TCP = 6
+_DF = 0x40  # of the byte with the flags of IPv4
 
 # include/uapi/linux/virtio_net.h; in the byte order of the machine
 _VIRTIO = struct.Struct("=BBHHHH")
 _NEEDS_CSUM = 1
-_GSO_TCPV4, _GSO_TCPV6 = 1, 4
+_GSO = {20: 1, 40: 4}  # TCPV4, TCPV6; by where TCP begins
 _CHECKSUM_OFFSET = 16
 
 _LONGEST_PACKET = 65535
@@ -37,16 +39,43 @@ _LOW_5760, _LOW_2880, _LOW_1440 = (1 << 5760) - 1, (1 << 2880) - 1, (1 << 1440) 
 _from_bytes = int.from_bytes
 
 
+class _Layout(NamedTuple):
+    """Where fields are in headers that are one integer: how many bits are below them.
+
+    `size` is the length that the IP header says. `fixed` has a bit set for all but the TCP checksum.
+    """
+
+    size: int
+    sequence: int
+    flags: int
+    checksum: int
+    fixed: int
+
+
+@cache  # no more than there are lengths of TCP headers
+def _layout(at: int, length: int) -> _Layout:
+    """Of headers of `length` bytes, of which TCP has those from `at` on."""
+    below = 8 * (length - at)
+    checksum = below - 8 * (_CHECKSUM_OFFSET + 2)
+    return _Layout(
+        size=8 * (length - 4 if at == 20 else length - 6),
+        sequence=below - 8 * 8,
+        flags=below - 8 * 14,
+        checksum=checksum,
+        fixed=(1 << 8 * length) - 1 - (0xFFFF << checksum),
+    )
+
+
 class Run:
     """Two segments or more, if made by `begin`. `buffers`: what to write, after `finish`."""
 
     __slots__ = (
         "_at",
-        "_ending",
         "_expected",
         "_first",
         "_fixed",
         "_headers",
+        "_layout",
         "_length",
         "_missing",
         "_most",
@@ -56,17 +85,18 @@ class Run:
         "buffers",
     )
 
-    def __init__(self, first: bytes, at: int, is_verified: bool) -> None:
-        size, length = len(first), at + (first[at + 12] >> 2 & 60)
+    def __init__(self, first: bytes, at: int, is_verified: bool, id_rises: bool) -> None:
+        self._first, self._at, self._size = first, at, len(first)
+        self._length = length = at + (first[at + 12] >> 2 & 60)
+        payload = len(first) - length
+        self._most = min(_MOST_SEGMENTS, (_LONGEST_PACKET - length) // payload)
+        self._layout = layout = _layout(at, length)
+        self._fixed = layout.fixed
+        self._step = payload << layout.sequence
+        if id_rises:
+            self._step += (1 << layout.size - 16) - (1 << layout.size - 64)
         header = _from_bytes(first[:length], "big")
-        self._first, self._at, self._size, self._length = first, at, size, length
-        self._most = min(_MOST_SEGMENTS, (_LONGEST_PACKET - length) // (size - length))
-        self._step = (size - length) << 8 * (length - at - 8)
-        if at == 20:
-            self._step += (1 << 8 * (length - 6)) - (1 << 8 * (length - 12))
         self._expected = header + self._step
-        self._fixed = (1 << 8 * length) - 1 - (0xFFFF << 8 * (length - at - _CHECKSUM_OFFSET - 2))
-        self._ending = (_PSH | _FIN) << 8 * (length - at - 14)
         self._residue = None if is_verified else _residue_of(first, at)
         self._headers = [header]
         self._missing = 0
@@ -78,10 +108,14 @@ class Run:
 
         `first` is not a fragment, has a TCP header at `at` (20: IPv4 without options, 40: IPv6) that says ACK
         and perhaps ECE, and nothing else, and is longer than two headers can be.
+
+        Where packets must not be fragmented, some senders give all of them one IPv4 id (RFC 6864, 4.1). The
+        kernel would number them, so that they are merged only if they end here, where no one sees it.
         """
         if not _is_sound(first, at):
             return None
-        run = cls(first, at, is_verified)
+        id_rises = at == 20 and not (is_verified and first[6] == _DF and first[4:6] == second[4:6])
+        run = cls(first, at, is_verified, id_rises)
         if run._most < 2 or not run.take(second):
             return None
         if run._residue is not None and not _is_right(first, at, run._residue):
@@ -102,60 +136,62 @@ class Run:
         return True
 
     def _take_last(self, packet: bytes, header: int) -> bool:
-        length, at = self._length, self._at
         missing = self._size - len(packet)
-        if missing < 0 or len(packet) <= length or not self._expected:
+        if missing < 0 or len(packet) <= self._length or not self._expected:
             return False
+        at, layout = self._at, self._layout
+        expected = self._expected - (missing << layout.size)
         if at == 20:
-            expected = self._expected - (missing << 8 * (length - 4)) + (missing << 8 * (length - 12))
-        else:
-            expected = self._expected - (missing << 8 * (length - 6))
-        if (header ^ expected) & self._fixed & ~self._ending:
+            expected += missing << layout.size - 64
+        if (header ^ expected) & self._fixed & ~((_PSH | _FIN) << layout.flags):
             return False
         if self._residue is not None and not _is_right(packet, at, _residue_of(packet, at)):
             return False
         self._headers.append(header)
-        self.buffers.append(packet[length:])
+        self.buffers.append(packet[self._length :])
         self._missing = missing
         self._expected = 0
         return True
 
     def finish(self) -> None:
         """Makes the packet: its headers become the first of `buffers`."""
-        at, length = self._at, self._length
+        at, length, layout, first = self._at, self._length, self._layout, self._headers[0]
         payload = self._size - length
-        size = length + payload * len(self._headers) - self._missing
-        header = bytearray(self._first[:length])
-        header[at + 13] = self._headers[-1] >> 8 * (length - at - 14) & 0xFF
-        header[at + 16 : at + 18] = bytes(2)
+        more = payload * (len(self._headers) - 1) - self._missing
+        header = (first & self._fixed) + (more << layout.size)
+        header |= self._headers[-1] & (_PSH | _FIN) << layout.flags
         if at == 20:
-            header[2:4] = size.to_bytes(2, "big")
-            header[10:12] = bytes(2)
-            header[10:12] = (-_from_bytes(header[:20], "big") % 65535).to_bytes(2, "big")
-        else:
-            header[4:6] = (size - 40).to_bytes(2, "big")
-        gso_type = _GSO_TCPV4 if at == 20 else _GSO_TCPV6
+            checksum = first >> layout.size - 64 & 0xFFFF
+            header += (checksum - more) % 65535 - checksum << layout.size - 64
         if self._residue is None:
-            checksum = self._merged_checksum(_from_bytes(header, "big") + _pseudo(self._first, at, size))
-            virtio = _VIRTIO.pack(0, gso_type, length, payload, 0, 0)
+            checksum = self._merged_checksum(header, more)
+            virtio = _VIRTIO.pack(0, _GSO[at], length, payload, 0, 0)
         else:
-            addresses = header[12:20] if at == 20 else header[8:40]
-            checksum = (_from_bytes(addresses, "big") + TCP + size - at) % 65535
-            virtio = _VIRTIO.pack(_NEEDS_CSUM, gso_type, length, payload, at, _CHECKSUM_OFFSET)
-        header[at + 16 : at + 18] = checksum.to_bytes(2, "big")
-        self.buffers[0] = virtio + header
+            checksum = (
+                _from_bytes(self._first[12:20] if at == 20 else self._first[8:40], "big")
+                + TCP
+                + self._size
+                + more
+                - at
+            ) % 65535
+            virtio = _VIRTIO.pack(_NEEDS_CSUM, _GSO[at], length, payload, at, _CHECKSUM_OFFSET)
+        self.buffers[0] = virtio + (header + (checksum << layout.checksum)).to_bytes(length, "big")
 
-    def _merged_checksum(self, merged: int) -> int:
-        """The checksum of it all, right if every segment's was; `merged`: of the new headers.
+    def _merged_checksum(self, header: int, more: int) -> int:
+        """The checksum of the whole, whose headers are `header`, `more` bytes longer than the first segment.
 
-        A payload's sum is what its segment's headers, checksum included, lack to 0.
+        Without a look at the payloads: the words of each are what its segment's headers, which have its
+        checksum, lack to 0. If one checksum is wrong, so is this.
         """
-        headers, missing = self._headers, self._missing if self._at == 20 else 0
-        pseudo = _pseudo(self._first, self._at, self._size)
-        sums = [sum(part) + pseudo * len(part) for part in (headers[::2], headers[1::2])]
-        sums[len(headers) % 2 - 1] -= missing
-        is_odd = (self._size - self._length) % 2
-        return (sums[0] + sums[1] * (256 if is_odd else 1) - merged) % 65535
+        headers, missing = self._headers, self._missing
+        if self._at == 40:
+            missing = more = 0  # as _pseudo has it
+        pseudo = _pseudo(self._first, self._at)
+        lacking = sum(headers) + pseudo * len(headers) - missing
+        if (self._size - self._length) % 2:  # then every other payload begins with the lower byte of a word
+            swapped = headers[1::2]
+            lacking += 255 * (sum(swapped) + pseudo * len(swapped) - (0 if len(headers) % 2 else missing))
+        return (lacking - header - pseudo - more) % 65535
 
 
 def _is_sound(packet: bytes, at: int) -> bool:
@@ -171,20 +207,20 @@ def _is_sound(packet: bytes, at: int) -> bool:
     )
 
 
-def _pseudo(packet: bytes, at: int, size: int) -> int:
-    """What the words of a packet of `size` bytes lack, or have too many, for a TCP checksum.
+def _pseudo(packet: bytes, at: int) -> int:
+    """What the words of a packet lack, or have too many, for a TCP checksum.
 
-    A right IPv4 header comes to 0, and of the pseudo-header nothing is in it. An IPv6 header has the
+    A right IPv4 header comes to 0, and nothing of the pseudo-header is in it. An IPv6 header has the
     addresses and the length in it, and its other words too many.
     """
     if at == 20:
-        return _from_bytes(packet[12:20], "big") + TCP + size - at
+        return _from_bytes(packet[12:20], "big") + TCP + len(packet) - at
     return TCP - _from_bytes(packet[:4], "big") - (packet[6] << 8 | packet[7])
 
 
 def _residue_of(packet: bytes, at: int) -> int:
     """What the words of this packet come to, each with its bytes swapped, if its checksum is right."""
-    return -_pseudo(packet, at, len(packet)) * 256 % 65535
+    return -_pseudo(packet, at) * 256 % 65535
 
 
 def _is_right(packet: bytes, at: int, residue: int) -> bool:
