@@ -31,9 +31,9 @@ def coalesce(packets: Sequence[bytes], is_verified: Callable[[bytes], bool]) -> 
 
     `is_verified(address)`: whether packets to it (4 or 16 bytes) are delivered on this host, and so pass its
     TCP. Then TCP verifies the merged packet, whose checksum is wrong if that of a segment was (errors in
-    several can cancel each other, as several errors in one packet can). Else the kernel computes new
-    checksums, so that no segment is merged before its own was verified here. It must be False wherever
-    packets are passed on, to another network or by destination NAT.
+    several can cancel each other, as several errors in one packet can). Destination NAT verifies too before
+    it passes on (net.netfilter.nf_conntrack_checksum). To other addresses the kernel passes packets on with
+    checksums that it computes anew, so that no segment is merged before its own was verified here.
     """
     if len(packets) == 1:
         return [(PLAIN, packets[0])]

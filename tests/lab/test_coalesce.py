@@ -99,13 +99,13 @@ def train(first: Segment, count: int, size: int, last: int, flags: int = 0) -> l
     return segments
 
 
-def connected(host: Host, base: Segment) -> tuple[socket.socket, Segment]:
-    """A socket in the namespace whose other end is us, and a segment that could be our next."""
+def connected(host: Host, base: Segment, where: Namespace) -> tuple[socket.socket, Segment]:
+    """A socket in a namespace whose other end is us, and a segment that could be our next."""
     family = socket.AF_INET if base is V4 else socket.AF_INET6
-    with inside(host.space):
+    with inside(where):
         listener = socket.socket(family, socket.SOCK_STREAM)
     with listener:
-        listener.bind((base.destination, 0))
+        listener.bind(("" if base is V4 else "::", 0))
         listener.listen()
         ours = replace(base, ports=(40000, listener.getsockname()[1]), window=60000)
         host.write([replace(ours, flags=SYN, ack=0).packed()], is_verified=True)
@@ -129,7 +129,7 @@ def received(connection: socket.socket, size: int) -> bytes:
 @pytest.mark.parametrize("is_verified", [True, False], ids=["delivered", "computed"])
 @pytest.mark.parametrize("size", [1380, 1379, 101])
 def test_merged_segments_arrive_at_a_socket(host: Host, base: Segment, size: int, is_verified: bool) -> None:
-    connection, ours = connected(host, base)
+    connection, ours = connected(host, base, host.space)
     with connection:
         segments = train(ours, 20, size, size // 2, PSH | FIN)
         assert host.write([segment.packed() for segment in segments], is_verified) == 1
@@ -141,7 +141,7 @@ def test_merged_segments_arrive_at_a_socket(host: Host, base: Segment, size: int
 
 @both
 def test_what_a_wrong_segment_spoils_arrives_once_it_is_repeated(host: Host, base: Segment) -> None:
-    connection, ours = connected(host, base)
+    connection, ours = connected(host, base, host.space)
     with connection:
         segments = train(ours, 20, 1379, 700, PSH)
         wrong = [*segments[:7], replace(segments[7], checksum_error=1), *segments[8:]]
@@ -198,3 +198,25 @@ def passed_on(sniffer: socket.socket, like: bytes, count: int) -> list[bytes]:
         if packet[0] == like[0] and packet[addresses] == like[addresses]:
             packets.append(packet)
     return packets
+
+
+@pytest.mark.parametrize("wrong", [None, 7])
+def test_destination_nat_verifies_what_it_passes_on(router: Host, wrong: int | None) -> None:
+    """So that a merged packet to an address of this host needs no verifying even where NAT changes that."""
+    rule = f"ip daddr {V4.destination} dnat to {router.other.v4}"
+    chain = f"chain before {{ type nat hook prerouting priority dstnat; {rule}\n}}"
+    router.space.run("nft", "-f", "-", stdin=f"table ip published {{ {chain}\n}}")
+    router.other.run("ip", "route", "add", "10.77.0.0/24", "via", router.space.v4)
+    connection, ours = connected(router, V4, router.other)
+    with connection:
+        segments = train(ours, 20, 1379, 700, PSH)
+        sent = list(segments)
+        if wrong is not None:
+            sent[wrong] = replace(sent[wrong], checksum_error=1)
+        assert router.write([segment.packed() for segment in sent], is_verified=True) == 1
+        if wrong is not None:
+            assert not select.select([connection], [], [], 0.2)[0]
+            assert router.wrong_checksums() == 1
+            router.write([segment.packed() for segment in segments], is_verified=True)
+        data = b"".join(segment.payload for segment in segments)
+        assert received(connection, len(data)) == data
