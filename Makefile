@@ -23,9 +23,9 @@ fuzz:  ## feeds nonsense to whatever reads from outside, SECONDS each; keeps wha
 	@scripts/setup test
 	$(PYTHON) -m tests.fuzz $(SECONDS) $(TARGETS)
 
-bench:  ## our userspace tunnel beside wireguard-go, in one run (root)
+bench:  ## our userspace tunnel beside wireguard-go, in one run; OPTIONS=--help tells what else (root)
 	@scripts/setup test
-	$(PYTHON) -m tests.bench
+	$(PYTHON) -m tests.bench $(OPTIONS)
 
 clean:  ## takes the lab and everything that was built away
 	@if [ -d inventories/.fleet/lab ] && [ "$$(id -u)" != 0 ]; then \

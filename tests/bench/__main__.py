@@ -75,12 +75,13 @@ def _obstacle(options: Options) -> Optional[str]:
 
 
 def _parts(options: Options) -> Mapping[Part, Callable[[Program], Figures]]:
+    load = options.seconds, options.congestion
     return {
-        "tcp": lambda program: tcp(program, options.seconds),
+        "tcp": lambda program: tcp(program, *load),
         "udp": lambda program: udp(program, options.seconds),
-        "ping": lambda program: pings(program, options.seconds),
+        "ping": lambda program: pings(program, *load),
         "idle": lambda program: idle(program, options.idle_seconds),
-        "fairness": lambda program: fairness(program, options.seconds, options.peers),
+        "fairness": lambda program: fairness(program, options.seconds, options.peers, options.congestion),
         "handshakes": lambda program: handshakes(program, options.callers),
     }
 
@@ -110,7 +111,7 @@ def _measure(
                 else:
                     said = f"{what} of {options.runs}: {_said(figures)}"
                 runs[side][-1].update(figures)
-                print(f"{time.monotonic() - begin:4.0f} s: {said}", file=sys.stderr)
+                print(f"{time.monotonic() - begin:4.0f} s: {said}", file=sys.stderr, flush=True)
     return runs, failures
 
 

@@ -6,7 +6,7 @@ The JSON, an object:
     machine   what it ran on: processor, processors, kernel, python, packages, iperf3, started (UTC),
               load_before and load_after (three averages each)
     programs  {"ours": P, "against": P}; P is {"name", "command", "environment", "version"}
-    settings  how it was called: runs, seconds, idle_seconds, peers, callers, parts
+    settings  how it was called: runs, seconds, idle_seconds, peers, callers, congestion, parts
     figures   by name: {"title" with its unit, "better": "higher", "lower" or "neither", "runs": {"ours": [],
               "against": []} in the order they were measured, "medians": {"ours", "against"}, "ratio"}.
               A median is null where a program gave no figure, the ratio (ours / against) also where it

@@ -2,9 +2,11 @@
 
 Job: measure one run. Refuses to compare. Called by `python -m tests.bench`.
 
-The device in the middle must be what all wait for; else the kernel's scheduler would share the processors
-among the peers, and that would be measured. On a machine with fewer processors than processes the device
-therefore runs at a lower priority than all others (nice 10): they always have work ready for it.
+Two things that also make shares uneven are kept out. The device must be what all wait for; else the kernel's
+scheduler would share the processors among the peers, and that would be measured: it therefore runs at a lower
+priority (nice 10) than they do, who always have work ready for it. And every peer has at most _WINDOW on its
+way: TCP's own search for a share takes minutes among so many, and differs from run to run. Then whoever waits
+longer in the device has less throughput, and what the device drops shows too.
 """
 
 from __future__ import annotations
@@ -20,27 +22,30 @@ from tests.lab.namespaces import Namespace, star, wait_until
 from tests.lab.tunnels import PORT, Program, Tunnel, start
 
 _PREFIX = "bench"
-_WINDOWS = 3
+_WINDOW = "32K"
+"""As iperf3 asks for it: the kernel doubles the buffer (tcp(7)), so twice as much may be on its way."""
+_SPANS = 3
 """Of `seconds` each: shares of so many flows need longer to be seen than one flow's rate."""
 _FIRST_PORT = 5201
 _MOST_SETUP = 60
 
 
-def fairness(program: Program, seconds: int, peers: int) -> dict[str, float]:
+def fairness(program: Program, seconds: int, peers: int, congestion: str) -> dict[str, float]:
     """How far the peer that is farthest from the mean is from it, and what all have together."""
     with star(_PREFIX, peers) as (middle, spokes), ThreadPoolExecutor(os.cpu_count()) as pool:
         device = start(middle, program, None, "nice", "-n", "10")
         around = list(pool.map(lambda space: start(space, program), spokes))
         _introduce(device, around)
+        extra = ("--congestion", congestion, "--window", _WINDOW)
         ports = range(_FIRST_PORT, _FIRST_PORT + peers)
         list(pool.map(lambda port: listen(device, port), ports))
         for peer, port in zip(around, ports):
-            peer.space.start(*client(device.inner4, 600, "--port", str(port)))
+            peer.space.start(*client(device.inner4, 600, *extra, "--port", str(port)))
         everybody = {peer.inner4 for peer in around}
         wait_until(lambda: set(_received(middle)) == everybody, "all peers send", _MOST_SETUP)
         time.sleep(1)
         begin, before = time.monotonic(), _received(middle)
-        time.sleep(_WINDOWS * seconds)
+        time.sleep(_SPANS * seconds)
         span, after = time.monotonic() - begin, _received(middle)
         return spread([(after[peer] - before[peer]) * 8 / 1e6 / span for peer in everybody])
 

@@ -41,6 +41,7 @@ class Options:
     idle_seconds: int
     peers: int
     callers: int
+    congestion: str
     parts: tuple[Part, ...]
     against: tuple[str, ...]
     without: tuple[str, ...]
@@ -85,6 +86,12 @@ def parse(argv: Optional[Sequence[str]] = None) -> Options:
     add("--idle-seconds", type=_positive, default=20, metavar="S", help="of the part idle (default: 20)")
     add("--peers", type=_positive, default=50, metavar="N", help="of fairness, at most 240 (default: 50)")
     add("--callers", type=_positive, default=1000, metavar="N", help="peers of handshakes (default: 1000)")
+    add(
+        "--congestion",
+        default="cubic",
+        metavar="NAME",
+        help="of TCP; ping beside TCP depends on it most (default: %(default)s, as is Linux's own)",
+    )
     add(
         "--output",
         type=Path,

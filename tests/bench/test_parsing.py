@@ -18,6 +18,7 @@ def test_defaults() -> None:
         idle_seconds=20,
         peers=50,
         callers=1000,
+        congestion="cubic",
         parts=("tcp", "udp", "ping", "idle", "fairness", "handshakes"),
         against=("wireguard-go", "-f"),
         without=(),

@@ -20,31 +20,34 @@ from tests.lab.tunnels import Program, Tunnel
 _RISE = 0.5
 """Seconds that a load runs before what goes on beside it is measured."""
 _PING_INTERVAL = 0.01
-_IDLE_PINGS = 200
 _UDP_HEADERS = 40 + 8
 """Bytes of IPv6's and UDP's (RFC 8200, RFC 768)."""
 
 
-def tcp(program: Program, seconds: int) -> dict[str, float]:
+def tcp(program: Program, seconds: int, congestion: str) -> dict[str, float]:
     """One stream and eight, both ways; what one stream costs, both ways together."""
     with pair(program) as (here, there):
         used = cpu(here) + cpu(there)
-        forth, mbits = _stream(here, there, seconds)
-        back, reverse_mbits = _stream(here, there, seconds, "--reverse")
+        forth, mbits = _stream(here, there, seconds, congestion)
+        back, reverse_mbits = _stream(here, there, seconds, congestion, "--reverse")
         used = cpu(here) + cpu(there) - used
         return {
             "tcp_1_mbits": mbits,
             "tcp_1_reverse_mbits": reverse_mbits,
-            "tcp_8_mbits": _stream(here, there, seconds, "--parallel", "8")[1],
-            "tcp_8_reverse_mbits": _stream(here, there, seconds, "--parallel", "8", "--reverse")[1],
+            "tcp_8_mbits": _stream(here, there, seconds, congestion, "--parallel", "8")[1],
+            "tcp_8_reverse_mbits": _stream(here, there, seconds, congestion, "--parallel", "8", "--reverse")[
+                1
+            ],
             "cpu_seconds_per_gbyte": used / ((forth + back) / 1e9),
             "memory_peak_mbytes": max(memory(here), memory(there)),
         }
 
 
-def _stream(here: Tunnel, there: Tunnel, seconds: int, *extra: str) -> tuple[float, float]:
+def _stream(here: Tunnel, there: Tunnel, seconds: int, congestion: str, *extra: str) -> tuple[float, float]:
     """Bytes that arrived, and Mbit/s."""
-    done = here.space.run(*client(there.inner4, seconds, *extra), timeout=seconds + 30)
+    done = here.space.run(
+        *client(there.inner4, seconds, "--congestion", congestion, *extra), timeout=seconds + 30
+    )
     arrived = json.loads(done.stdout)["end"]["sum_received"]
     return float(arrived["bytes"]), float(arrived["bits_per_second"]) / 1e6
 
@@ -96,12 +99,12 @@ def _udp6(tunnel: Tunnel, counter: str) -> int:
     return int(found[1])
 
 
-def pings(program: Program, seconds: int) -> dict[str, float]:
+def pings(program: Program, seconds: int, congestion: str) -> dict[str, float]:
     """Round trips on an idle tunnel and beside one TCP stream."""
     with pair(program) as (here, there):
-        idle, _ = _ping(here, there, _IDLE_PINGS)
         count = round(seconds / _PING_INTERVAL)
-        load = here.space.start(*client(there.inner4, seconds + 2 * _RISE))
+        idle, _ = _ping(here, there, count)
+        load = here.space.start(*client(there.inner4, seconds + 2 * _RISE, "--congestion", congestion))
         time.sleep(_RISE)
         loaded, lost = _ping(here, there, count)
         if load.wait(30):
