@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Optional
 
 from agent.tunnel.coalesce import coalesce
@@ -23,7 +23,11 @@ from agent.wireguard.clock import Time
 from agent.wireguard.device import Device
 
 BATCH = 64
-"""Packets, and datagrams of each address family, that one turn takes up."""
+"""Packets, and datagrams of each address family, that one turn takes up at most.
+
+It begins with one, as most often there are no more, and to find out that nothing is left costs more than to
+be told when something is; where something is left turn after turn, turns take up more and more.
+"""
 
 FLOOD_BATCH = 256
 """Datagrams while handshake messages wait, which are cheap to look at: data stands behind more of them."""
@@ -62,6 +66,7 @@ class Loop:
         self._say = say
         self._next_look = -math.inf
         self._patience: Optional[float] = 0.0
+        self._limits: dict[int, int] = {}
         self._control_is_busy = False
         self._complaint = ""
         self._epoll = select.epoll()
@@ -81,33 +86,35 @@ class Loop:
 
     def _turn(self) -> bool:
         """One turn; whether another should follow."""
-        has_packets = False
-        have_datagrams: list[int] = []
         rest: list[int] = []
+        limits: dict[int, int] = {}
         for fd, _ in self._epoll.poll(self._patience):
-            if fd == self._tun.fd:
-                has_packets = True
-            elif fd in self._sockets.filenos:
-                have_datagrams.append(fd)
+            if fd == self._tun.fd or fd in self._sockets.filenos:
+                limits[fd] = min(BATCH, 4 * self._limits.get(fd, 0)) or 1
             else:
                 rest.append(fd)
+        self._limits = limits
         now = self._clock()
-        if (rest or self._control_is_busy or now.monotonic >= self._next_look) and not self._attend(
-            rest, now
-        ):
+        is_due = rest or self._control_is_busy or now.monotonic >= self._next_look
+        if is_due and not self._attend(rest, now):
             return False
-        device = self._device
-        if has_packets:
-            device.send(self._tun.read(BATCH), now)
-        if have_datagrams:
-            limit = FLOOD_BATCH if device.deadline() == -math.inf else BATCH
-            device.receive(self._sockets.receive(have_datagrams, limit), now)
-        deadline = device.deadline()
+        self._take_up(limits, now)
+        deadline = self._device.deadline()
         if deadline is not None and deadline <= now.monotonic:
-            device.advance(now)
+            self._device.advance(now)
         self._carry_out()
         self._patience = self._time_left(now)
         return True
+
+    def _take_up(self, limits: Mapping[int, int], now: Time) -> None:
+        """Packets and datagrams, as many as there are, or as `limits` allows by file descriptor."""
+        packets = limits.get(self._tun.fd, 0)
+        if packets:
+            self._device.send(self._tun.read(packets), now)
+        if len(limits) > bool(packets):
+            is_flooded = self._device.deadline() == -math.inf
+            datagrams = self._sockets.receive(dict.fromkeys(limits, FLOOD_BATCH) if is_flooded else limits)
+            self._device.receive(datagrams, now)
 
     def _time_left(self, now: Time) -> Optional[float]:
         """Seconds that nothing needs to be done for; None: until something happens."""

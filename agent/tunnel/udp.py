@@ -10,7 +10,7 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Optional
 
 from agent.tunnel.bind import bind_pair
@@ -122,11 +122,11 @@ class UdpSockets:
         """Routing or a local address changed: the next datagram to each endpoint finds its way anew."""
         self._ways.forget()
 
-    def receive(self, filenos: Iterable[int], limit: int) -> list[Received]:
-        """Datagrams that wait now: from each socket up to `limit`, and the rest of their row."""
+    def receive(self, limits: Mapping[int, int]) -> list[Received]:
+        """Datagrams that wait now, by file descriptor up to so many, and the rest of their row."""
         received: list[Received] = []
-        for sock in [self.filenos[fd] for fd in filenos if fd in self.filenos]:
-            enough = len(received) + limit
+        for fd, sock in self.filenos.items():
+            enough = len(received) + limits.get(fd, 0)
             while len(received) < enough:
                 try:
                     data, ancillary, _, address = sock.recvmsg(
