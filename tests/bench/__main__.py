@@ -37,7 +37,7 @@ def main() -> int:
     options = parse()
     programs: dict[Side, Program] = {
         "ours": _ours(options),
-        "against": Program(Path(options.against[0]).name, options.against),
+        "against": Program(options.name, options.against),
     }
     obstacle = _obstacle(options)
     if obstacle:
@@ -122,7 +122,9 @@ def _said(figures: Figures) -> str:
 def _settings(options: Options) -> dict[str, object]:
     """Without what stands elsewhere in the document."""
     return {
-        name: value for name, value in asdict(options).items() if name not in ("against", "without", "output")
+        name: value
+        for name, value in asdict(options).items()
+        if name not in ("against", "name", "without", "output")
     }
 
 
@@ -134,4 +136,7 @@ def _save(file: Path, text: str, saved: Mapping[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -23,7 +23,7 @@ examples:
   python -m tests.bench --only tcp,ping --runs 3   the figures that change first
   python -m tests.bench --without gso,gro          ours as on a kernel that has neither
   python -m tests.bench --against 'boringtun-cli -f --disable-drop-privileges'
-  python -m tests.bench --against 'env -C ../before .venv/bin/python -m agent.tunnel'
+  python -m tests.bench --name before --against 'env -C ../before .venv/bin/python -m agent.tunnel'
                                                    beside another checkout of ours
 
 A table goes to stdout, progress to stderr, table and JSON to files. Root is needed: everything happens in
@@ -44,6 +44,7 @@ class Options:
     congestion: str
     parts: tuple[Part, ...]
     against: tuple[str, ...]
+    name: str
     without: tuple[str, ...]
     output: Path
 
@@ -76,6 +77,7 @@ def parse(argv: Optional[Sequence[str]] = None) -> Options:
         help="the other program: the interface's name is appended, it must stay in the foreground and speak "
         "UAPI (default: 'wireguard-go -f')",
     )
+    add("--name", metavar="NAME", help="what the table calls it (default: the first word of its command)")
     add(
         "--without",
         type=_offloads,
@@ -102,6 +104,7 @@ def parse(argv: Optional[Sequence[str]] = None) -> Options:
     found = parser.parse_args(argv)
     if found.peers > 240:
         parser.error("--peers: there are addresses for 240 at most")
+    found.name = found.name or Path(found.against[0]).name
     fields = {name: value for name, value in vars(found).items() if name != "only"}
     return Options(parts=found.only, **fields)
 

@@ -21,15 +21,17 @@ def test_defaults() -> None:
         congestion="cubic",
         parts=("tcp", "udp", "ping", "idle", "fairness", "handshakes"),
         against=("wireguard-go", "-f"),
+        name="wireguard-go",
         without=(),
         output=Path(".cache/bench.json"),
     )
 
 
 def test_options_that_are_lists() -> None:
-    options = parse(["--only", "ping,tcp", "--against", "x 'a b' -f", "--without", "gro,vnet"])
+    options = parse(["--only", "ping,tcp", "--against", "/opt/x 'a b' -f", "--without", "gro,vnet"])
     assert options.parts == ("tcp", "ping")
-    assert options.against == ("x", "a b", "-f")
+    assert (options.name, options.against) == ("x", ("/opt/x", "a b", "-f"))
+    assert parse(["--name", "before", "--against", "env -C before x"]).name == "before"
     assert options.without == ("gro", "vnet")
 
 
