@@ -169,7 +169,14 @@ def test_the_last_segment_may_be_shorter_and_say_push_and_fin(
 @both
 @delivered_or_not
 def test_flows_are_told_apart(base: Segment, is_verified: bool) -> None:
-    flows = [train(replace(base, ports=(number, 80)), 6, 1000) for number in range(8)]
+    others = {address: address[:-1] + "3" for address in (base.source, base.destination)}
+    senders = [
+        *(replace(base, ports=(number, 80)) for number in range(3)),
+        *(replace(base, ports=(80, number)) for number in range(3)),
+        replace(base, source=others[base.source]),
+        replace(base, destination=others[base.destination]),
+    ]
+    flows = [train(sender, 6, 1000) for sender in senders]
     interleaved = [segment for segments in zip(*flows) for segment in segments]
     assert counts(written(interleaved, is_verified)) == [6] * 8
 
@@ -252,6 +259,9 @@ def test_a_segment_that_differs_is_not_merged(
 def test_none_follows_one_with_such_a_flag(base: Segment, is_verified: bool, flags: int) -> None:
     segments = [replace(segment, flags=ACK | flags) for segment in train(base, 3, 1000)]
     assert counts(written(segments, is_verified)) == [1, 1, 1]
+    segments = train(base, 5, 1000)
+    segments[2] = replace(segments[2], flags=ACK | flags)
+    assert counts(written(segments, is_verified)) == ([3, 2] if flags in (PSH, FIN) else [2, 1, 2])
 
 
 @both
@@ -262,6 +272,24 @@ def test_none_follows_a_short_one(base: Segment, is_verified: bool) -> None:
         replace(base, sequence=3999, identification=10, payload=b"x" * 999),
     ]
     assert counts(written(segments, is_verified)) == [3, 1]
+
+
+@both
+@delivered_or_not
+def test_none_comes_twice(base: Segment, is_verified: bool) -> None:
+    for flags in (0, PSH):
+        segments = train(base, 3, 1000, 999)
+        segments[-1] = replace(segments[-1], flags=ACK | flags)
+        assert counts(written([*segments, segments[-1], segments[-1]], is_verified)) == [3, 1, 1]
+
+
+@delivered_or_not
+def test_trains_of_what_is_wrong_or_a_fragment_are_not_merged(is_verified: bool) -> None:
+    for changed in (
+        replace(V4, ip_checksum_error=1),
+        *(replace(V4, fragment=fragment) for fragment in (0x2000, 0x0007, 0x0100)),
+    ):
+        assert counts(written(train(changed, 3, 1000), is_verified)) == [1, 1, 1]
 
 
 @both
@@ -370,6 +398,7 @@ def test_nothing_overtakes_within_a_flow(base: Segment, is_verified: bool) -> No
         replace(base, fragment=0x0010, payload=b"x" * 200),
         replace(base),
     ):
+        assert counts(written([segments[0], between, segments[1]], is_verified)) == [1, 1, 1]
         story = [*segments[:3], between, *segments[3:6], between, *segments[6:]]
         assert counts(written(story, is_verified)) == [3, 1, 3, 1, 3]
 
@@ -382,7 +411,17 @@ def test_what_may_be_of_any_flow_is_overtaken_by_none(next_header: int, is_verif
     packet[6] = next_header
     options = bytearray(V4.packed())
     options[0] = 0x46
-    for unclear in (bytes(packet), bytes(options)):
+    others = replace(V4, ports=(1, 1), payload=b"x" * 200)
+    for unclear in (
+        bytes(packet),
+        V6.packed()[:59],
+        bytes(options),
+        V4.packed()[:39],
+        V4.packed()[:20],
+        replace(others, fragment=0x2000).packed(),
+        replace(others, fragment=0x0007).packed(),
+        replace(others, fragment=0x0100).packed(),
+    ):
         packets = [*segments[:2], unclear, *segments[2:]]
         writes = coalesce(packets, lambda address: is_verified)
         compare(packets, writes, is_verified)
@@ -507,8 +546,9 @@ def garbage(draw: st.DrawFn) -> bytes:
     packet = bytearray(draw(st.binary(min_size=40, max_size=200)))
     if draw(st.booleans()):
         del packet[draw(st.integers(20, 40)) :]
-        packet[0] = 0x40 | draw(st.integers(0, 15))
+        packet[0] = draw(st.sampled_from([0x45, 0x45, 0x46, 0x40]))
         packet[2:4] = len(packet).to_bytes(2, "big")
+        packet[9] = draw(st.sampled_from([6, 6, 17, 1]))
     else:
         packet[0] = 0x60
         packet[4:6] = (len(packet) - 40).to_bytes(2, "big")
