@@ -3,7 +3,7 @@
 Job: sort a batch by flows, keep the order in each, begin runs and end them. What of one flow must not be
 overtaken by what (a SYN, a fragment, an acknowledgement) is decided here, what is the next segment in
 coalesce_run. UDP is left alone: the kernel takes merged UDP only if it may compute the checksums itself, and
-verifying each datagram first costs more than its write. Pure. Called by loop.
+verifying each datagram first costs what a write does, but for small ones. Pure. Called by loop.
 """
 
 from __future__ import annotations

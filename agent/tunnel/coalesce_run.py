@@ -114,7 +114,9 @@ class Run:
         """
         if not _is_sound(first, at):
             return None
-        id_rises = at == 20 and not (is_verified and first[6] == _DF and first[4:6] == second[4:6])
+        id_rises = at == 20 and first[4:6] != second[4:6]
+        if at == 20 and not id_rises and not (is_verified and first[6] == _DF):
+            return None
         run = cls(first, at, is_verified, id_rises)
         if run._most < 2 or not run.take(second):
             return None
@@ -139,13 +141,10 @@ class Run:
         missing = self._size - len(packet)
         if missing < 0 or len(packet) <= self._length:
             return False
-        at, layout = self._at, self._layout
-        expected = self._expected - (missing << layout.size)
-        if at == 20:
-            expected += missing << layout.size - 64
-        if (header ^ expected) & self._fixed & ~((_PSH | _FIN) << layout.flags):
+        differs = (header ^ self._longer(self._expected, -missing)) & self._fixed
+        if differs & ~((_PSH | _FIN) << self._layout.flags):
             return False
-        if self._residue is not None and not _is_right(packet, at, _residue_of(packet, at)):
+        if self._residue is not None and not _is_right(packet, self._at, _residue_of(packet, self._at)):
             return False
         self._headers.append(header)
         self.buffers.append(packet[self._length :])
@@ -158,11 +157,8 @@ class Run:
         at, length, layout, first = self._at, self._length, self._layout, self._headers[0]
         payload = self._size - length
         more = payload * (len(self._headers) - 1) - self._missing
-        header = (first & self._fixed) + (more << layout.size)
+        header = self._longer(first & self._fixed, more)
         header |= self._headers[-1] & (_PSH | _FIN) << layout.flags
-        if at == 20:
-            checksum = first >> layout.size - 64 & 0xFFFF
-            header += (checksum - more) % 65535 - checksum << layout.size - 64
         if self._residue is None:
             checksum = self._merged_checksum(header, more)
             virtio = _VIRTIO.pack(0, _GSO[at], length, payload, 0, 0)
@@ -176,6 +172,15 @@ class Run:
             ) % 65535
             virtio = _VIRTIO.pack(_NEEDS_CSUM, _GSO[at], length, payload, at, _CHECKSUM_OFFSET)
         self.buffers[0] = virtio + (header + (checksum << layout.checksum)).to_bytes(length, "big")
+
+    def _longer(self, header: int, more: int) -> int:
+        """The headers of a packet that is `more` bytes longer, as far as IP is concerned."""
+        at_size = self._layout.size
+        header += more << at_size
+        if self._at == 20:
+            checksum = header >> at_size - 64 & 0xFFFF
+            header += (checksum - more) % 65535 - checksum << at_size - 64
+        return header
 
     def _merged_checksum(self, header: int, more: int) -> int:
         """The checksum of the whole, whose headers are `header`, `more` bytes longer than the first segment.

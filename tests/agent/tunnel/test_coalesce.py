@@ -166,6 +166,16 @@ def test_the_last_segment_may_be_shorter_and_say_push_and_fin(
             assert counts(written(segments, is_verified)) == [count]
 
 
+@delivered_or_not
+def test_an_ipv4_checksum_may_begin_anew_at_a_shorter_segment(is_verified: bool) -> None:
+    full = replace(V4, identification=0, payload=bytes(1000)).packed()
+    for target in (0xFFF0, 0xFFFF - 499, 0xFFFF - 500, 0xFFFF - 501):
+        identification = (int.from_bytes(full[10:12], "big") - target) % 0xFFFF - 2
+        segments = train(replace(V4, identification=identification), 3, 1000, 500)
+        assert int.from_bytes(replace(segments[2], payload=bytes(1000)).packed()[10:12], "big") == target
+        assert counts(written(segments, is_verified)) == [3]
+
+
 @both
 @delivered_or_not
 def test_flows_are_told_apart(base: Segment, is_verified: bool) -> None:
