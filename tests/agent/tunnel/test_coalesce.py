@@ -183,12 +183,13 @@ def test_flows_are_told_apart(base: Segment, is_verified: bool) -> None:
     senders = [
         *(replace(base, ports=(number, 80)) for number in range(3)),
         *(replace(base, ports=(80, number)) for number in range(3)),
+        base,
         replace(base, source=others[base.source]),
         replace(base, destination=others[base.destination]),
     ]
     flows = [train(sender, 6, 1000) for sender in senders]
     interleaved = [segment for segments in zip(*flows) for segment in segments]
-    assert counts(written(interleaved, is_verified)) == [6] * 8
+    assert counts(written(interleaved, is_verified)) == [6] * 9
 
 
 @delivered_or_not
