@@ -42,10 +42,13 @@ _from_bytes = int.from_bytes
 class _Layout(NamedTuple):
     """Where fields are in headers that are one integer: how many bits are below them.
 
-    `size` is the length that the IP header says. `fixed` has a bit set for all but the TCP checksum.
+    `size` is the length that the IP header says; `identification` and `ip_checksum` are IPv4's. `fixed` has a
+    bit set for all but the TCP checksum.
     """
 
     size: int
+    identification: int
+    ip_checksum: int
     sequence: int
     flags: int
     checksum: int
@@ -59,6 +62,8 @@ def _layout(at: int, length: int) -> _Layout:
     checksum = below - 8 * (_CHECKSUM_OFFSET + 2)
     return _Layout(
         size=8 * (length - 4 if at == 20 else length - 6),
+        identification=8 * (length - 6),
+        ip_checksum=8 * (length - 12),
         sequence=below - 8 * 8,
         flags=below - 8 * 14,
         checksum=checksum,
@@ -94,7 +99,7 @@ class Run:
         self._fixed = layout.fixed
         self._step = payload << layout.sequence
         if id_rises:
-            self._step += (1 << layout.size - 16) - (1 << layout.size - 64)
+            self._step += (1 << layout.identification) - (1 << layout.ip_checksum)
         header = _from_bytes(first[:length], "big")
         self._expected = header + self._step
         self._residue = None if is_verified else _residue_of(first, at)
@@ -163,23 +168,18 @@ class Run:
             checksum = self._merged_checksum(header, more)
             virtio = _VIRTIO.pack(0, _GSO[at], length, payload, 0, 0)
         else:
-            checksum = (
-                _from_bytes(self._first[12:20] if at == 20 else self._first[8:40], "big")
-                + TCP
-                + self._size
-                + more
-                - at
-            ) % 65535
+            addresses = self._first[12:20] if at == 20 else self._first[8:40]
+            checksum = (_from_bytes(addresses, "big") + TCP + self._size - at + more) % 65535
             virtio = _VIRTIO.pack(_NEEDS_CSUM, _GSO[at], length, payload, at, _CHECKSUM_OFFSET)
         self.buffers[0] = virtio + (header + (checksum << layout.checksum)).to_bytes(length, "big")
 
     def _longer(self, header: int, more: int) -> int:
         """The headers of a packet that is `more` bytes longer, as far as IP is concerned."""
-        at_size = self._layout.size
-        header += more << at_size
+        layout = self._layout
+        header += more << layout.size
         if self._at == 20:
-            checksum = header >> at_size - 64 & 0xFFFF
-            header += (checksum - more) % 65535 - checksum << at_size - 64
+            checksum = header >> layout.ip_checksum & 0xFFFF
+            header += (checksum - more) % 65535 - checksum << layout.ip_checksum
         return header
 
     def _merged_checksum(self, header: int, more: int) -> int:
