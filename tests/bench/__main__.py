@@ -22,13 +22,15 @@ from tests.bench.crowd import handshakes
 from tests.bench.fairness import fairness
 from tests.bench.figures import Part, runs_of
 from tests.bench.idle import idle
-from tests.bench.machine import described, described_ours, machine
+from tests.bench.machine import busy, described, described_ours, machine
 from tests.bench.options import Options, parse
 from tests.bench.traffic import pings, tcp, udp
 from tests.lab.tunnels import COMMANDS, Program
 
 _NEEDS = ("wg", "iperf3", "ping", "ip", "ss")
 _OFFLOAD_VARIABLE = "FLEET_TUNNEL_WITHOUT"
+_FAILURES = (AssertionError, ArithmeticError, LookupError, OSError, ValueError, subprocess.SubprocessError)
+"""What a program that does less than it should, or a machine without something, leads to."""
 
 Figures = dict[str, float]
 
@@ -45,14 +47,14 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     before, load = machine(), os.getloadavg()
-    runs, failures = _measure(programs, options)
+    runs, failures, shares = _measure(programs, options)
     names = {side: program.name for side, program in programs.items()}
-    host = {**before, "load_before": load, "load_after": os.getloadavg()}
+    host = {**before, "load_before": load, "load_after": os.getloadavg(), "busy": shares}
     about: dict[Side, dict[str, object]] = {
         "ours": described_ours(programs["ours"]),
         "against": described(programs["against"]),
     }
-    said = [*notes(runs, names, os.cpu_count() or 1, load[0]), *failures]
+    said = [*notes(runs, names, os.cpu_count() or 1, shares), *failures]
     text = "\n".join([heading(host, about), "", table(runs, names["against"]), "", *said])
     print(text)
     _save(options.output, text, document(runs, host, about, _settings(options), said))
@@ -88,10 +90,14 @@ def _parts(options: Options) -> Mapping[Part, Callable[[Program], Figures]]:
 
 def _measure(
     programs: Mapping[Side, Program], options: Options
-) -> tuple[dict[Side, list[Figures]], list[str]]:
-    """All runs, and a sentence for everything that could not be measured. Who is first alternates."""
+) -> tuple[dict[Side, list[Figures]], list[str], list[float]]:
+    """All runs, a sentence for everything that could not be measured, and how busy others were before each.
+
+    Who is first alternates.
+    """
     runs: dict[Side, list[Figures]] = {side: [] for side in SIDES}
     failures: list[str] = []
+    shares: list[float] = []
     begin = time.monotonic()
     parts = _parts(options)
     for number in range(options.runs):
@@ -102,9 +108,10 @@ def _measure(
                 continue
             for side in SIDES if number % 2 == 0 else reversed(SIDES):
                 what = f"{programs[side].name}, {part}, run {number + 1}"
+                shares.append(busy())
                 try:
                     figures = parts[part](programs[side])
-                except (AssertionError, OSError, ValueError, subprocess.SubprocessError) as error:
+                except _FAILURES as error:
                     figures = {}
                     failures.append(f"failed: {what}: {' '.join(str(error).split())}")
                     said = failures[-1]
@@ -112,7 +119,7 @@ def _measure(
                     said = f"{what} of {options.runs}: {_said(figures)}"
                 runs[side][-1].update(figures)
                 print(f"{time.monotonic() - begin:4.0f} s: {said}", file=sys.stderr, flush=True)
-    return runs, failures
+    return runs, failures, shares
 
 
 def _said(figures: Figures) -> str:

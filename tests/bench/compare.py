@@ -4,7 +4,8 @@ The JSON, an object:
 
     version   2; another number where something below changes its meaning
     machine   what it ran on: processor, processors, kernel, python, packages, iperf3, started (UTC),
-              load_before and load_after (three averages each)
+              load_before and load_after (three averages each), busy (what others used of all
+              processors before each measurement, 0 to 1)
     programs  {"ours": P, "against": P}; P is {"name", "command", "environment", "version"}
     settings  how it was called: runs, seconds, idle_seconds, peers, callers, congestion, parts
     figures   by name: {"title" with its unit, "better": "higher", "lower" or "neither", "runs": {"ours": [],
@@ -27,6 +28,7 @@ SIDES: tuple[Side, ...] = ("ours", "against")
 Runs = Mapping[Side, Sequence[Mapping[str, float]]]
 """For each side its runs in order; a run may lack figures."""
 
+_QUIET = 0.1
 _ENOUGH = 1.2
 """So much more than what arrives must have been sent for the sender not to be the limit."""
 
@@ -96,11 +98,15 @@ def _ratio(number: Optional[float]) -> str:
     return "-" if number is None else f"{number:.2f}"
 
 
-def notes(runs: Runs, names: Mapping[Side, str], processors: int, load: float) -> list[str]:
-    """What to bear in mind; `load` is the machine's average before, of one minute."""
+def notes(runs: Runs, names: Mapping[Side, str], processors: int, busy: Sequence[float]) -> list[str]:
+    """What to bear in mind; `busy` is what others used of all processors, at each look from 0 to 1."""
     said = [f"iperf3, ping and both ends of the tunnel share {processors} processors"]
-    if load > processors / 4:
-        said.append(f"the machine was busy before (load {load:.2f}): trust ratios more than figures")
+    disturbed = sum(share > _QUIET for share in busy)
+    if disturbed:
+        said.append(
+            f"others used more than {_QUIET:.0%} of the processors before {disturbed} of {len(busy)} "
+            f"measurements, at most {max(busy):.0%}: do not trust the figures, and the ratios little"
+        )
     for size in UDP_SIZES:
         said.extend(_sender(runs, names, size))
     return said

@@ -26,7 +26,6 @@ _WINDOW = "32K"
 """As iperf3 asks for it: the kernel doubles the buffer (tcp(7)), so twice as much may be on its way."""
 _SPANS = 3
 """Of `seconds` each: shares of so many flows need longer to be seen than one flow's rate."""
-_FIRST_PORT = 5201
 _MOST_SETUP = 60
 
 
@@ -37,10 +36,9 @@ def fairness(program: Program, seconds: int, peers: int, congestion: str) -> dic
         around = list(pool.map(lambda space: start(space, program), spokes))
         _introduce(device, around)
         extra = ("--congestion", congestion, "--window", _WINDOW)
-        ports = range(_FIRST_PORT, _FIRST_PORT + peers)
-        list(pool.map(lambda port: listen(device, port), ports))
+        ports = list(pool.map(listen, [device] * peers))
         for peer, port in zip(around, ports):
-            peer.space.start(*client(device.inner4, 600, *extra, "--port", str(port)))
+            peer.space.start(*client(device.inner4, port, 600, *extra))
         everybody = {peer.inner4 for peer in around}
         wait_until(lambda: set(_received(middle)) == everybody, "all peers send", _MOST_SETUP)
         time.sleep(1)

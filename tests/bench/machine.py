@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +17,11 @@ from pathlib import Path
 from tests.lab.tunnels import Program
 
 _ROOT = Path(__file__).parents[2]
+_LOOK = 0.3
 
 
 def machine() -> dict[str, object]:
-    """All but its load."""
+    """All but how busy it is."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "processor": found[1] if found else platform.machine(),
@@ -30,6 +32,20 @@ def machine() -> dict[str, object]:
         "iperf3": _first_line("iperf3", "--version"),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def busy() -> float:
+    """What others use of all processors, from 0 to 1, looked at for _LOOK seconds: we only wait meanwhile."""
+    begin, idle = _ticks()
+    time.sleep(_LOOK)
+    end, idle_then = _ticks()
+    return 1 - (idle_then - idle) / max(1, end - begin)
+
+
+def _ticks() -> tuple[int, int]:
+    """Of all processors since the start, and those without work (proc(5): idle and iowait)."""
+    ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(ticks), ticks[3] + ticks[4]
 
 
 def described(program: Program) -> dict[str, object]:

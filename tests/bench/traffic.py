@@ -9,16 +9,19 @@ import json
 import re
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.figures import UDP_SIZES
-from tests.bench.pair import client, pair
+from tests.bench.pair import client, listen, pair
 from tests.bench.process import cpu, memory
-from tests.lab.namespaces import wait_until
 from tests.lab.tunnels import Program, Tunnel
 
-_RISE = 0.5
+_RISE = 1
 """Seconds that a load runs before what goes on beside it is measured."""
+_LONGER = 30
+"""Seconds that it would run longer if nobody ended it."""
 _PING_INTERVAL = 0.01
 _UDP_HEADERS = 40 + 8
 """Bytes of IPv6's and UDP's (RFC 8200, RFC 768)."""
@@ -46,7 +49,8 @@ def tcp(program: Program, seconds: int, congestion: str) -> dict[str, float]:
 def _stream(here: Tunnel, there: Tunnel, seconds: int, congestion: str, *extra: str) -> tuple[float, float]:
     """Bytes that arrived, and Mbit/s."""
     done = here.space.run(
-        *client(there.inner4, seconds, "--congestion", congestion, *extra), timeout=seconds + 30
+        *client(there.inner4, listen(there), seconds, "--congestion", congestion, *extra),
+        timeout=seconds + 30,
     )
     arrived = json.loads(done.stdout)["end"]["sum_received"]
     return float(arrived["bytes"]), float(arrived["bits_per_second"]) / 1e6
@@ -62,24 +66,27 @@ def udp(program: Program, seconds: int) -> dict[str, float]:
     figures = {}
     with pair(program) as (here, there):
         for size in UDP_SIZES:
-            flood = here.space.start(
-                *client(there.inner6, seconds + 2 * _RISE, "--udp", "--bitrate", "0"),
-                *("--length", str(size - _UDP_HEADERS)),
-            )
-            _wait_for_arrivals(there)
-            time.sleep(_RISE)
-            begin, sent, arrived = time.monotonic(), _sent(here), _arrived(there)
-            time.sleep(seconds)
-            span = time.monotonic() - begin
-            figures[f"udp_{size}_pps"] = (_arrived(there) - arrived) / span
-            figures[f"udp_{size}_sent_pps"] = (_sent(here) - sent) / span
-            flood.wait(30)
+            extra = ("--udp", "--bitrate", "0", "--length", str(size - _UDP_HEADERS))
+            with _load(here, client(there.inner6, listen(there), seconds + _LONGER, *extra)):
+                begin, sent, arrived = time.monotonic(), _sent(here), _arrived(there)
+                time.sleep(seconds)
+                span = time.monotonic() - begin
+                figures[f"udp_{size}_pps"] = (_arrived(there) - arrived) / span
+                figures[f"udp_{size}_sent_pps"] = (_sent(here) - sent) / span
     return figures
 
 
-def _wait_for_arrivals(tunnel: Tunnel) -> None:
-    before = _arrived(tunnel)
-    wait_until(lambda: _arrived(tunnel) > before, "UDP arrives")
+@contextmanager
+def _load(here: Tunnel, command: tuple[str, ...]) -> Iterator[None]:
+    """An iperf3 client that runs all the while, which an AssertionError tells if it did not."""
+    process = here.space.start(*command)
+    time.sleep(_RISE)
+    yield
+    if process.poll() is not None:
+        assert process.stdout is not None
+        raise AssertionError(f"iperf3 did not go on: {process.stdout.read()[-500:]}")
+    process.terminate()
+    process.wait(30)
 
 
 def _sent(tunnel: Tunnel) -> int:
@@ -104,11 +111,9 @@ def pings(program: Program, seconds: int, congestion: str) -> dict[str, float]:
     with pair(program) as (here, there):
         count = round(seconds / _PING_INTERVAL)
         idle, _ = _ping(here, there, count)
-        load = here.space.start(*client(there.inner4, seconds + 2 * _RISE, "--congestion", congestion))
-        time.sleep(_RISE)
-        loaded, lost = _ping(here, there, count)
-        if load.wait(30):
-            raise AssertionError(f"iperf3 failed beside ping: {load.returncode}")
+        command = client(there.inner4, listen(there), seconds + _LONGER, "--congestion", congestion)
+        with _load(here, command):
+            loaded, lost = _ping(here, there, count)
     return {
         "ping_idle_ms": statistics.median(idle),
         "ping_idle_p99_ms": percentile(idle, 99),
