@@ -105,7 +105,7 @@ def notes(runs: Runs, names: Mapping[Side, str], processors: int, busy: Sequence
     if disturbed:
         said.append(
             f"others used more than {_QUIET:.0%} of the processors before {disturbed} of {len(busy)} "
-            f"measurements, at most {max(busy):.0%}: do not trust the figures, and the ratios little"
+            f"measurements, at most {max(busy):.0%}: trust ratios more than figures"
         )
     for size in UDP_SIZES:
         said.extend(_sender(runs, names, size))
