@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 from agent.tunnel.coalesce import coalesce
@@ -31,6 +31,9 @@ be told when something is; where something is left turn after turn, turns take u
 
 FLOOD_BATCH = 256
 """Datagrams while handshake messages wait, which are cheap to look at: data stands behind more of them."""
+
+_MOST_EVENTS = 16
+"""More than there are file descriptors; epoll has room for 1023 made each time, if not told."""
 
 LOOK = 0.5
 """Seconds between looks at what nobody wakes us for: only a port that is taken, on a usual system."""
@@ -73,6 +76,7 @@ class Loop:
         for source in (tun.fd, watch, routes, control, stop):
             self._epoll.register(source, select.EPOLLIN)
         sockets.register_with(self._epoll)
+        device.carry_out_with(sockets.send, self._deliver)
 
     def run(self) -> None:
         """Returns when the process was asked to end, the device removed, or the control socket deleted."""
@@ -88,9 +92,10 @@ class Loop:
         """One turn; whether another should follow."""
         rest: list[int] = []
         limits: dict[int, int] = {}
-        for fd, _ in self._epoll.poll(self._patience):
+        for fd, _ in self._epoll.poll(self._patience, _MOST_EVENTS):
             if fd == self._tun.fd or fd in self._sockets.filenos:
-                limits[fd] = min(BATCH, 4 * self._limits.get(fd, 0)) or 1
+                before = self._limits.get(fd)
+                limits[fd] = 1 if before is None else min(4 * before, BATCH)
             else:
                 rest.append(fd)
         self._limits = limits
@@ -98,30 +103,28 @@ class Loop:
         is_due = rest or self._control_is_busy or now.monotonic >= self._next_look
         if is_due and not self._attend(rest, now):
             return False
-        self._take_up(limits, now)
-        deadline = self._device.deadline()
+        device = self._device
+        packets = limits.pop(self._tun.fd, 0)
+        if packets:
+            device.send(self._tun.read(packets), now)
+        if limits:
+            is_flooded = device.deadline() == -math.inf
+            datagrams = self._sockets.receive(dict.fromkeys(limits, FLOOD_BATCH) if is_flooded else limits)
+            device.receive(datagrams, now)
+        if packets:
+            limits[self._tun.fd] = packets
+        deadline = device.deadline()
         if deadline is not None and deadline <= now.monotonic:
-            self._device.advance(now)
-        self._carry_out()
-        self._patience = self._time_left(now)
+            device.advance(now)
+            deadline = device.deadline()
+        self._patience = self._time_left(now, deadline)
         return True
 
-    def _take_up(self, limits: Mapping[int, int], now: Time) -> None:
-        """Packets and datagrams, as many as there are, or as `limits` allows by file descriptor."""
-        packets = limits.get(self._tun.fd, 0)
-        if packets:
-            self._device.send(self._tun.read(packets), now)
-        if len(limits) > bool(packets):
-            is_flooded = self._device.deadline() == -math.inf
-            datagrams = self._sockets.receive(dict.fromkeys(limits, FLOOD_BATCH) if is_flooded else limits)
-            self._device.receive(datagrams, now)
-
-    def _time_left(self, now: Time) -> Optional[float]:
+    def _time_left(self, now: Time, deadline: Optional[float]) -> Optional[float]:
         """Seconds that nothing needs to be done for; None: until something happens."""
         if self._control_is_busy:
             return 0
         until = self._next_look
-        deadline = self._device.deadline()
         if deadline is not None and deadline < until:
             until = deadline
         return None if until == math.inf else max(0, until - now.monotonic)
@@ -173,15 +176,11 @@ class Loop:
         self._complaint = ""
         self._device.up(now)
 
-    def _carry_out(self) -> None:
-        output = self._device.take()
-        if output.packets:
-            if self._tun.vnet:
-                self._tun.write(coalesce(output.packets, self._is_delivered_here))
-            else:
-                self._tun.write((packet,) for packet in output.packets)
-        if output.datagrams:
-            self._sockets.send(output.datagrams)
+    def _deliver(self, packets: Sequence[bytes]) -> None:
+        if self._tun.vnet:
+            self._tun.write(coalesce(packets, self._is_delivered_here))
+        else:
+            self._tun.write((packet,) for packet in packets)
 
     def _is_delivered_here(self, address: bytes) -> bool:
         """Where the device was moved to another network namespace we cannot tell, and say no."""

@@ -20,7 +20,7 @@ from agent.tunnel.errors import StartError
 from agent.tunnel.offloads import IFF_VNET_HDR
 
 DEFAULT_MTU = 1420
-QUEUE_LENGTH = 1000
+QUEUE_LENGTH = 250
 """Packets the kernel keeps for us while we do something else; wireguard-go's device has 500."""
 
 _DEVICE = "/dev/net/tun"
@@ -60,6 +60,7 @@ class Tun:
         Raises StartError.
         """
         self.vnet = vnet
+        self._skipped = _HEADER_SIZE if vnet else 0
         try:
             self.fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -85,10 +86,10 @@ class Tun:
     def read(self, limit: int) -> list[bytes]:
         """Up to `limit` packets that wait now. Raises DeviceGoneError."""
         packets: list[bytes] = []
-        read, fd, header = os.read, self.fd, _HEADER_SIZE if self.vnet else 0
+        fd, header = self.fd, self._skipped
         try:
-            for _ in range(limit):
-                packets.append(read(fd, _LONGEST_READ)[header:])
+            while len(packets) < limit:
+                packets.append(os.read(fd, _LONGEST_READ)[header:])
         except BlockingIOError:
             pass
         except OSError as error:

@@ -60,7 +60,7 @@ class UdpSockets:
         self._sends_rows = offloads.gso
         self._receives_rows = offloads.gro
         self._say = say
-        self._flags = 0
+        self._flags = 0  # MSG_DONTWAIT after a wait in vain, until there is room again
         self._sockets: tuple[socket.socket, ...] = ()
         self._origins: dict[object, _Origin] = {}
         self._epoll: Optional[select.epoll] = None
@@ -143,48 +143,50 @@ class UdpSockets:
                     received.append((data, endpoint, tos))
         return received
 
-    def send(self, rows: Iterable[Datagrams]) -> int:
+    def send(self, row: Datagrams) -> int:
         """Sends what can be sent; how many datagrams could not, as there is no route or no room.
 
         A local address that cannot be sent from any more is left out, as routing then chooses another.
         """
-        refused = 0
-        self._flags = 0
-        for row in rows:
-            sock = self._socket_for(row.endpoint)
-            way = self._ways.find(row.endpoint, row.tos) if sock is not None else None
-            if sock is None or way is None:
-                refused += row.number
-            elif row.number == 1:
-                refused += self._send_one(sock, way, row, row.parts)
-            elif not self._sends_rows or not self._send_row(sock, way, row):
-                refused += sum(self._send_one(sock, way, row, (payload,)) for payload in row.payloads())
-        return refused
-
-    def _send_row(self, sock: socket.socket, way: Way, row: Datagrams) -> bool:
-        """Whether the kernel took all of them at once; if not, some may be taken one by one."""
+        endpoint, tos, number, size, parts = row
+        way = self._ways.find(endpoint, tos)
+        if way is None or way.family >= len(self._sockets):
+            return number
+        sock = self._sockets[way.family]
+        if number > 1 and not self._sends_rows:
+            return self._send_each(sock, way, row)
         try:
-            sock.sendmsg(row.parts, way.row(row.size), self._flags, way.address)
-        except BlockingIOError:
-            self._flags = socket.MSG_DONTWAIT
-            return False
+            ancillary = way.ancillary if number == 1 else way.row(size)
+            sock.sendmsg(parts, ancillary, self._flags, way.address)
         except OSError as error:
-            if error.errno == errno.EIO:  # udp.c: the interface computes no checksums
-                self._sends_rows = False
-                self._say(f"datagrams are sent one by one from now on: {error.strerror}")
-            return False
-        return True
-
-    def _send_one(self, sock: socket.socket, way: Way, row: Datagrams, parts: Iterable[bytes]) -> int:
-        """How many were refused."""
-        try:
-            sock.sendmsg(parts, way.ancillary, self._flags, way.address)
-        except BlockingIOError:
-            self._flags = socket.MSG_DONTWAIT
-            return 1
-        except OSError:
-            return self._send_without_source(sock, row, parts)
+            return self._send_otherwise(sock, way, row, error)
+        if self._flags:
+            self._flags = 0
         return 0
+
+    def _send_otherwise(self, sock: socket.socket, way: Way, row: Datagrams, error: OSError) -> int:
+        """Sends what was refused with `error` in another way, if there is one; how many could not."""
+        if isinstance(error, BlockingIOError):
+            self._flags = socket.MSG_DONTWAIT
+            return row.number
+        if row.number == 1:
+            return self._send_without_source(sock, row, row.parts)
+        if error.errno == errno.EIO:  # udp.c: the interface computes no checksums
+            self._sends_rows = False
+            self._say(f"datagrams are sent one by one from now on: {error.strerror}")
+        return self._send_each(sock, way, row)
+
+    def _send_each(self, sock: socket.socket, way: Way, row: Datagrams) -> int:
+        refused = 0
+        for payload in row.payloads():
+            try:
+                sock.sendmsg((payload,), way.ancillary, self._flags, way.address)
+            except BlockingIOError:
+                self._flags = socket.MSG_DONTWAIT
+                refused += 1
+            except OSError:
+                refused += self._send_without_source(sock, row, (payload,))
+        return refused
 
     def _send_without_source(self, sock: socket.socket, row: Datagrams, parts: Iterable[bytes]) -> int:
         way = self._ways.find_without_source(row.endpoint, row.tos)
@@ -196,11 +198,6 @@ class UdpSockets:
             return 1
         self._ways.give_source_up(row.endpoint, row.tos)
         return 0
-
-    def _socket_for(self, endpoint: Endpoint) -> Optional[socket.socket]:
-        """None where no socket speaks the endpoint's address family."""
-        number = 0 if len(endpoint.ip) == 4 else 1
-        return self._sockets[number] if number < len(self._sockets) else None
 
     def _replace(self, sockets: tuple[socket.socket, ...], port: int) -> None:
         for sock in self._sockets:

@@ -25,8 +25,12 @@ Address = Union[tuple[str, int], tuple[str, int, int, int]]
 
 
 class Way(NamedTuple):
-    """What sendmsg needs. `rows` is `ancillary` for datagrams in a row, by their size."""
+    """What sendmsg needs. `rows` is `ancillary` for datagrams in a row, by their size.
 
+    `family` is 0 for IPv4, 1 for IPv6.
+    """
+
+    family: int
     address: Address
     ancillary: Ancillary
     rows: dict[int, Ancillary]
@@ -120,9 +124,9 @@ class Ways:
 def _way(endpoint: Endpoint, tos: int) -> Way:
     if len(endpoint.ip) == 4:
         address: Address = (socket.inet_ntop(socket.AF_INET, endpoint.ip), endpoint.port)
-        return Way(address, _ancillary4(endpoint, tos), {})
+        return Way(0, address, _ancillary4(endpoint, tos), {})
     address = (socket.inet_ntop(socket.AF_INET6, endpoint.ip), endpoint.port, 0, endpoint.scope)
-    return Way(address, _ancillary6(endpoint, tos), {})
+    return Way(1, address, _ancillary6(endpoint, tos), {})
 
 
 def _ancillary4(endpoint: Endpoint, tos: int) -> Ancillary:

@@ -69,7 +69,7 @@ def _handle(state: State, message: bytes, source: Endpoint, is_loaded: bool, now
         if not checker.has_mac2(message, source, now.monotonic):
             state.drops["cookie asked for"] += 1
             reply = checker.reply(message, source, now.monotonic)
-            state.datagrams.append(Datagrams(source.as_answer(), 0, 1, len(reply), (reply,)))
+            state.emit(Datagrams(source.as_answer(), 0, 1, len(reply), (reply,)))
             return 1
         if not state.handshake_limiter.allows(source_of(source.ip), now.monotonic):
             state.drops["source over its rate"] += 1
@@ -107,8 +107,7 @@ def _take_response(state: State, message: bytes, source: Endpoint, now: Time) ->
 def _note_authentic(peer: Peer, message: bytes, source: Endpoint, now: Time) -> None:
     peer.endpoint = source
     peer.rx_bytes += len(message)
-    peer.timers.authenticated_received()
-    peer.timers.authenticated_traversed(now.monotonic, peer.persistent_keepalive)
+    peer.timers.authenticated_received(now.monotonic, peer.persistent_keepalive)
 
 
 def _open_cookie_reply(state: State, message: bytes, now: Time) -> None:

@@ -2,16 +2,32 @@
 
 Job: insert, remove and look up, for IPv4 and IPv6; a prefix has one owner, the newest. Refuses to know
 what an owner is. Called by the device for every packet, both ways, so a lookup is one dictionary access
-for each prefix length in use.
+where the address was looked up before, else one for each prefix length in use.
 """
 
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
-from typing import Generic, Optional, TypeVar, Union
+from typing import Callable, Generic, Optional, TypeVar, Union
 
 Network = Union[IPv4Network, IPv6Network]
 Owner = TypeVar("Owner")
+
+
+_MOST_REMEMBERED = 4096
+
+
+class _Answers(dict[bytes, Optional[Owner]]):
+    """What lookups found, by address: a device speaks with few addresses most of the time."""
+
+    def __init__(self, look: Callable[[bytes], Optional[Owner]]) -> None:
+        self._look = look
+
+    def __missing__(self, address: bytes) -> Optional[Owner]:
+        if len(self) >= _MOST_REMEMBERED:
+            self.clear()
+        owner = self[address] = self._look(address)
+        return owner
 
 
 class _Family(Generic[Owner]):
@@ -19,10 +35,11 @@ class _Family(Generic[Owner]):
 
     def __init__(self, width: int) -> None:
         self._width = width
+        self.answers: _Answers[Owner] = _Answers(self._look)
         self._tables: dict[int, dict[int, Owner]] = {}
         self._order: list[tuple[int, dict[int, Owner]]] = []
 
-    def lookup(self, address: bytes) -> Optional[Owner]:
+    def _look(self, address: bytes) -> Optional[Owner]:
         number = int.from_bytes(address, "big")
         for shift, table in self._order:
             owner = table.get(number >> shift)
@@ -35,6 +52,7 @@ class _Family(Generic[Owner]):
         return self._tables.get(shift, {}).get(int(network.network_address) >> shift)
 
     def put(self, network: Network, owner: Owner) -> None:
+        self.answers.clear()
         shift = self._width - network.prefixlen
         if shift not in self._tables:
             self._tables[shift] = {}
@@ -42,6 +60,7 @@ class _Family(Generic[Owner]):
         self._tables[shift][int(network.network_address) >> shift] = owner
 
     def delete(self, network: Network) -> None:
+        self.answers.clear()
         shift = self._width - network.prefixlen
         table = self._tables[shift]
         del table[int(network.network_address) >> shift]
@@ -59,8 +78,8 @@ class AllowedIPs(Generic[Owner]):
     def __init__(self) -> None:
         self._families: dict[int, _Family[Owner]] = {4: _Family(32), 6: _Family(128)}
         self._owned: dict[Owner, dict[Network, None]] = {}
-        self.lookup4 = self._families[4].lookup
-        self.lookup6 = self._families[6].lookup
+        self.lookup4: Callable[[bytes], Optional[Owner]] = self._families[4].answers.__getitem__
+        self.lookup6: Callable[[bytes], Optional[Owner]] = self._families[6].answers.__getitem__
 
     def insert(self, network: Network, owner: Owner) -> None:
         """Gives the prefix to `owner`, taking it from whoever had it."""

@@ -2,13 +2,14 @@
 
 Job: the public surface of the protocol core, and its configuration. Refuses to know sockets, the TUN
 device, files and the clock: whoever runs the loop gives it time and randomness, asks `deadline` how long
-to sleep, and carries out what `take` returns. Not for several threads at once. Called by agent.tunnel.
+to sleep, and carries out what `take` returns, or is called to carry out. Not for several threads at once.
+Called by agent.tunnel.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Callable, Optional
 
 from agent.wireguard.admit import work_off
@@ -88,9 +89,20 @@ class Device:
     def take(self) -> Output:
         """What has come together since the last call; the caller owns the lists."""
         state = self._state
-        output = Output(state.datagrams, state.packets)
-        state.datagrams, state.packets = [], []
+        output = Output([*state.datagrams], [*state.packets])
+        state.datagrams.clear()
+        state.packets.clear()
         return output
+
+    def carry_out_with(
+        self, emit: Callable[[Datagrams], object], deliver: Callable[[Sequence[bytes]], object]
+    ) -> None:
+        """From now on nothing waits for `take`: these are called as soon as there is something to send.
+
+        So packets are on their way before the device has put down that they are. They must not call the
+        device; what they raise ends the method of the device that was called, and leaves that half done.
+        """
+        self._state.emit, self._state.deliver = emit, deliver
 
     # The device
 
@@ -155,7 +167,7 @@ class Device:
             peer.last_handshake_sent = -math.inf
             self._state.forget_pending(peer)
             for keypair in peer.keypairs:
-                keypair.may_send = False
+                keypair.sends_until = -math.inf
             if peer.staged and identity is not None and self._state.is_up:
                 peer.timers.call_anew(now.monotonic)
                 self._state.schedule.note(peer.timers, peer)
@@ -181,7 +193,7 @@ class Device:
             raise ValueError("a device is not its own peer")
         if len(self.peers) >= MAX_PEERS:
             raise ValueError(f"a device has {MAX_PEERS} peers at most")
-        peer = Peer(public_key, self._state.random)
+        peer = Peer(public_key, self._state.jitters)
         self.peers[public_key] = peer
         return peer
 
@@ -212,7 +224,7 @@ class Device:
         if is_new and self._state.is_up:
             send_keepalive(self._state, peer, now)
             # Also where the keepalive could not go out yet: there may be an endpoint by the next one.
-            peer.timers.authenticated_traversed(now.monotonic, seconds)
+            peer.timers.persistent = now.monotonic + seconds
             self._state.schedule.note(peer.timers, peer)
 
     def _silence(self, peer: Peer) -> None:

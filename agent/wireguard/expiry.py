@@ -30,8 +30,8 @@ def expire(state: State, peer: Peer, now: Time) -> None:
         state.erase_keys(peer)
     if timers.persistent <= now.monotonic:
         timers.persistent = NEVER
-        timers.authenticated_traversed(now.monotonic, peer.persistent_keepalive)
         if peer.persistent_keepalive:
+            timers.persistent = now.monotonic + peer.persistent_keepalive
             send_keepalive(state, peer, now)
     state.schedule.note(timers, peer)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Optional
 
 from agent.wireguard.aead import Aead
-from agent.wireguard.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
+from agent.wireguard.constants import REJECT_AFTER_TIME
 from agent.wireguard.messages import DATA
 from agent.wireguard.replay import ReplayWindow
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Keypair:
     """Both keys of a session. `born` is monotonic, `counter` that of the next message to be sent.
 
-    `prefix` is what every message that we send begins with. `may_send` is lost when our own key changes.
+    `prefix` is what every message that we send begins with. `sends_until` and `receives_until` are
+    monotonic; the first passes at once when our own key changes.
     """
 
     __slots__ = (
@@ -28,12 +29,13 @@ class Keypair:
         "counter",
         "is_initiator",
         "local_index",
-        "may_send",
         "opener",
         "peer",
         "prefix",
+        "receives_until",
         "replay",
         "sealer",
+        "sends_until",
     )
 
     def __init__(
@@ -56,13 +58,7 @@ class Keypair:
         self.born = born
         self.counter = 0
         self.replay = ReplayWindow()
-        self.may_send = True
-
-    def can_send(self, now: float) -> bool:
-        return self.may_send and now < self.born + REJECT_AFTER_TIME and self.counter < REJECT_AFTER_MESSAGES
-
-    def can_receive(self, now: float) -> bool:
-        return now < self.born + REJECT_AFTER_TIME
+        self.sends_until = self.receives_until = born + REJECT_AFTER_TIME
 
 
 class Keypairs:

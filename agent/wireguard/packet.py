@@ -1,11 +1,9 @@
-"""Inner IP packets, as little as the protocol needs: whose they are, how long, and their ECN bits.
+"""Inner IP packets: their ECN bits and checksums.
 
 Called by send, receive and icmp. Sources: RFC 791, RFC 8200; ECN: RFC 6040, and receive.c, send.c.
 """
 
 from __future__ import annotations
-
-from typing import Optional
 
 ECN_MASK = 3
 CONGESTION = 3
@@ -15,30 +13,9 @@ OUTER_ECN = (0, 1, 2, 2)
 path's news, so it becomes ECT(0)."""
 
 
-def version(packet: bytes) -> int:
-    """4 or 6; 0 where it is neither, or its header is not all there."""
-    if len(packet) >= 20:
-        number = packet[0] >> 4
-        if number == 4 or (number == 6 and len(packet) >= 40):
-            return number
-    return 0
-
-
 def ecn(packet: bytes) -> int:
     """The ECN bits of an IPv4 or IPv6 packet."""
     return (packet[1] if packet[0] >> 4 == 4 else packet[1] >> 4) & ECN_MASK
-
-
-def length4(packet: bytes) -> Optional[int]:
-    """The length that an IPv4 header states; None: impossible, or more than there is."""
-    stated = packet[2] << 8 | packet[3]
-    return stated if 20 <= stated <= len(packet) else None
-
-
-def length6(packet: bytes) -> Optional[int]:
-    """The length that an IPv6 header states, with the header; None: more than there is."""
-    stated = (packet[4] << 8 | packet[5]) + 40
-    return stated if stated <= len(packet) else None
 
 
 def with_congestion(packet: bytes) -> bytes:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Callable, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from agent.wireguard.constants import KEY_SIZE
 from agent.wireguard.cookie import CookieJar
@@ -59,7 +60,7 @@ class Peer:
         "tx_bytes",
     )
 
-    def __init__(self, public_key: bytes, random: Callable[[int], bytes]) -> None:
+    def __init__(self, public_key: bytes, jitters: Iterator[float]) -> None:
         self.public_key = public_key
         self.preshared_key = bytes(KEY_SIZE)
         self.endpoint: Optional[Endpoint] = None
@@ -71,7 +72,7 @@ class Peer:
         self.keypairs = Keypairs()
         self.pending: Optional[Pending] = None
         self.staged: deque[bytes] = deque()
-        self.timers = Timers(random)
+        self.timers = Timers(jitters)
         self.latest_timestamp = bytes(12)
         self.own_timestamp = bytes(12)
         self.last_initiation = -math.inf

@@ -18,7 +18,7 @@ from agent.wireguard.constants import REJECT_AFTER_MESSAGES, REKEY_ON_RECEIVE_AF
 from agent.wireguard.endpoint import Endpoint
 from agent.wireguard.keypair import Keypair
 from agent.wireguard.messages import DATA, DATA_HEADER_SIZE, MIN_DATA_SIZE, kind, unpack_data_header
-from agent.wireguard.packet import CONGESTION, ECN_MASK, length4, length6, version, with_congestion
+from agent.wireguard.packet import CONGESTION, ECN_MASK, with_congestion
 from agent.wireguard.peer import Peer
 from agent.wireguard.send import initiate, transmit
 from agent.wireguard.state import State
@@ -46,7 +46,8 @@ def receive(state: State, datagrams: Iterable[tuple[bytes, Endpoint, int]], now:
         state.drops["not a message"] += 1
     for index, messages in groups.items():
         _receive_data(state, index, messages, now)
-    work_off(state, now)
+    if state.queue:
+        work_off(state, now)
 
 
 def _receive_data(state: State, index: int, messages: list[_Message], now: Time) -> None:
@@ -55,7 +56,7 @@ def _receive_data(state: State, index: int, messages: list[_Message], now: Time)
     if not isinstance(keypair, Keypair):
         state.drops["data of unknown session"] += len(messages)
         return
-    if not keypair.can_receive(now.monotonic):
+    if now.monotonic >= keypair.receives_until:
         state.drops["session too old"] += len(messages)
         return
     opened, source = _open(state, keypair, messages)
@@ -65,11 +66,12 @@ def _receive_data(state: State, index: int, messages: list[_Message], now: Time)
     peer.endpoint = source
     if keypair is peer.keypairs.next:
         _confirm(state, peer, now)
-    _keep_key_fresh(state, peer, now)
+    if now.monotonic >= keypair.born + REKEY_ON_RECEIVE_AFTER_TIME:
+        _keep_key_fresh(state, peer, now)
+    has_data = _deliver(state, peer, opened)
     timers = peer.timers
-    timers.authenticated_received()
-    timers.authenticated_traversed(now.monotonic, peer.persistent_keepalive)
-    if _deliver(state, peer, opened):
+    timers.authenticated_received(now.monotonic, peer.persistent_keepalive)
+    if has_data:
         timers.data_received(now.monotonic)
     state.schedule.note(timers, peer)
 
@@ -113,9 +115,8 @@ def _keep_key_fresh(state: State, peer: Peer, now: Time) -> None:
     if (
         keypair is not None
         and keypair.is_initiator
-        and keypair.may_send
         and not peer.timers.sent_last_minute_handshake
-        and now.monotonic >= keypair.born + REKEY_ON_RECEIVE_AFTER_TIME
+        and keypair.born + REKEY_ON_RECEIVE_AFTER_TIME <= now.monotonic < keypair.sends_until
     ):
         peer.timers.sent_last_minute_handshake = True
         initiate(state, peer, now)
@@ -124,38 +125,35 @@ def _keep_key_fresh(state: State, peer: Peer, now: Time) -> None:
 def _deliver(state: State, peer: Peer, opened: list[tuple[bytes, int]]) -> bool:
     """Gives the TUN the packets that this peer may send; whether there was more than keepalives."""
     lookup4, lookup6 = state.allowed_ips.lookup4, state.allowed_ips.lookup6
-    deliver = state.packets.append
+    packets: list[bytes] = []
     received = 0
     has_data = False
-    last = b""
-    owner: Optional[Peer] = None
     for plain, tos in opened:
         size = len(plain)
         if not size:
             received += MIN_DATA_SIZE
             continue
         has_data = True
-        family = version(plain)
+        family = plain[0] >> 4 if size >= 20 else 0
         if family == 4:
-            length = length4(plain)
-            source = plain[12:16]
-        elif family == 6:
-            length = length6(plain)
-            source = plain[8:24]
+            length = plain[2] << 8 | plain[3]
+            owner = lookup4(plain[12:16])
+        elif family == 6 and size >= 40:
+            length = (plain[4] << 8 | plain[5]) + 40
+            owner = lookup6(plain[8:24])
         else:
             state.drops["received packet is not IP"] += 1
             continue
-        if length is None:
+        if not 20 <= length <= size:
             state.drops["inner length is false"] += 1
             continue
-        if source != last:
-            last = source
-            owner = lookup4(source) if family == 4 else lookup6(source)
         if owner is not peer:
             state.drops["inner source not allowed"] += 1
             continue
         received += size + MIN_DATA_SIZE
         packet = plain if length == size else plain[:length]
-        deliver(with_congestion(packet) if tos & ECN_MASK == CONGESTION else packet)
+        packets.append(with_congestion(packet) if tos & ECN_MASK == CONGESTION else packet)
+    if packets:
+        state.deliver(packets)
     peer.rx_bytes += received
     return has_data

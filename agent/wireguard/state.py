@@ -6,6 +6,7 @@ Called by device, which owns it, and by handshake, send, receive and expiry, whi
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Callable, NamedTuple, Optional, Union
 
 from agent.wireguard.allowedips import AllowedIPs
@@ -17,7 +18,7 @@ from agent.wireguard.keypair import Keypair
 from agent.wireguard.output import Datagrams
 from agent.wireguard.peer import Peer, Pending
 from agent.wireguard.ratelimiter import RateLimiter
-from agent.wireguard.timers import Schedule
+from agent.wireguard.timers import Schedule, jitters
 
 _UNREACHABLES_PER_SECOND = 10
 
@@ -30,7 +31,11 @@ class Queued(NamedTuple):
 
 
 class State:
-    """All of a device. `queue` are handshake messages; until `loaded_until` the device is under load."""
+    """All of a device. `queue` are handshake messages; until `loaded_until` the device is under load.
+
+    `emit` and `deliver` take what is for the network and what is for the TUN: `datagrams` and `packets` by
+    default.
+    """
 
     def __init__(self, random: Callable[[int], bytes], mtu: int) -> None:
         self.random = random
@@ -41,6 +46,7 @@ class State:
         self.allowed_ips: AllowedIPs[Peer] = AllowedIPs()
         self.indices: IndexTable[Union[Keypair, Pending]] = IndexTable(random)
         self.schedule: Schedule[Peer] = Schedule()
+        self.jitters = jitters(random)
         self.queue: deque[Queued] = deque()
         self.loaded_until = 0.0
         self.handshake_limiter = RateLimiter(HANDSHAKES_PER_SECOND, HANDSHAKE_BURST)
@@ -48,6 +54,8 @@ class State:
         self.drops: Counter[str] = Counter()
         self.datagrams: list[Datagrams] = []
         self.packets: list[bytes] = []
+        self.emit: Callable[[Datagrams], object] = self.datagrams.append
+        self.deliver: Callable[[Sequence[bytes]], object] = self.packets.extend
 
     def retire(self, keypairs: list[Keypair]) -> None:
         """Their indices stand for nothing any more."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import heapq
 import math
+import struct
+from collections.abc import Iterator
 from typing import Callable, Generic, Optional, TypeVar
 
 from agent.wireguard.constants import (
@@ -29,7 +31,7 @@ class Timers:
     """
 
     __slots__ = (
-        "_random",
+        "_jitters",
         "attempts",
         "entries",
         "erase",
@@ -41,8 +43,9 @@ class Timers:
         "sent_last_minute_handshake",
     )
 
-    def __init__(self, random: Callable[[int], bytes]) -> None:
-        self._random = random
+    def __init__(self, jitters: Iterator[float]) -> None:
+        """`jitters`: seconds by which what two might do at once is put off."""
+        self._jitters = jitters
         self.entries: list[float] = []
         self.attempts = 0
         self.clear()
@@ -52,12 +55,9 @@ class Timers:
         self.needs_another_keepalive = False
         self.sent_last_minute_handshake = False
 
-    def soonest(self) -> float:
-        return min(self.retransmit, self.keepalive, self.new_handshake, self.erase, self.persistent)
-
     def data_sent(self, now: float) -> None:
         if self.new_handshake == NEVER:
-            self.new_handshake = now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter()
+            self.new_handshake = now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + next(self._jitters)
 
     def data_received(self, now: float) -> None:
         if self.keepalive == NEVER:
@@ -65,20 +65,21 @@ class Timers:
         else:
             self.needs_another_keepalive = True
 
-    def authenticated_sent(self) -> None:
+    def authenticated_sent(self, now: float, interval: int) -> None:
+        """`interval`: the persistent keepalive in seconds, 0 = off."""
         self.keepalive = NEVER
         self.needs_another_keepalive = False
+        if interval:
+            self.persistent = now + interval
 
-    def authenticated_received(self) -> None:
+    def authenticated_received(self, now: float, interval: int) -> None:
+        """`interval`: the persistent keepalive in seconds, 0 = off."""
         self.new_handshake = NEVER
-
-    def authenticated_traversed(self, now: float, interval: int) -> None:
-        """In either direction. `interval`: the persistent keepalive in seconds, 0 = off."""
         if interval:
             self.persistent = now + interval
 
     def handshake_initiated(self, now: float) -> None:
-        self.retransmit = now + REKEY_TIMEOUT + self._jitter()
+        self.retransmit = now + REKEY_TIMEOUT + next(self._jitters)
 
     def call_anew(self, now: float) -> None:
         """As if a retry were due that is the first call."""
@@ -98,9 +99,12 @@ class Timers:
         if self.erase == NEVER:
             self.erase = now + ERASE_AFTER_TIME
 
-    def _jitter(self) -> float:
-        """Seconds. Sixteen random bits are even enough for 334 values."""
-        return int.from_bytes(self._random(2), "little") % (MAX_JITTER_MS + 1) / 1000
+
+def jitters(random: Callable[[int], bytes]) -> Iterator[float]:
+    """Seconds, without end. Sixteen random bits are even enough for 334 values."""
+    while True:
+        for (number,) in struct.iter_unpack("<H", random(256)):
+            yield number % (MAX_JITTER_MS + 1) / 1000
 
 
 Owner = TypeVar("Owner")
@@ -119,7 +123,9 @@ class Schedule(Generic[Owner]):
 
     def note(self, timers: Timers, owner: Owner) -> None:
         """To be called after each change of `timers`."""
-        soonest = timers.soonest()
+        soonest = min(
+            timers.retransmit, timers.keepalive, timers.new_handshake, timers.erase, timers.persistent
+        )
         if soonest < (timers.entries[-1] if timers.entries else NEVER):
             timers.entries.append(soonest)
             self._made += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.wireguard import constants
-from agent.wireguard.timers import Timers
+from agent.wireguard.timers import Timers, jitters
 
 
 def test_the_numbers_of_the_protocol() -> None:
@@ -38,8 +38,8 @@ def test_the_numbers_of_the_protocol() -> None:
 
 
 def test_jitter_takes_every_value_up_to_a_third_of_a_second() -> None:
-    draws = (number.to_bytes(2, "little") for number in range(334))
-    timers = Timers(lambda size: next(draws))
+    drawn = b"".join(number.to_bytes(2, "little") for number in range(334))
+    timers = Timers(jitters(lambda size: drawn))
     waits = []
     for _ in range(334):
         timers.handshake_initiated(0.0)

@@ -45,7 +45,7 @@ class Trial:
     def random(self, size: int) -> bytes:
         self.made += 1
         jitter = self.jitter * 1000 // TICKS
-        return jitter.to_bytes(2, "little") if size == 2 else self.made.to_bytes(4, "big") * (size // 4)
+        return jitter.to_bytes(2, "little") * 128 if size == 256 else self.made.to_bytes(4, "big") * (size // 4)
 
     @property
     def time(self) -> Time:
