@@ -146,7 +146,7 @@ def _encrypt(state: State, keypair: Keypair, endpoint: Endpoint, packets: Sequen
             has_data = True
             octet = packet[1]
             ecn = OUTER_ECN[(octet if packet[0] < 0x60 else octet >> 4) & 3]
-            if size & PADDING_MULTIPLE - 1 or size > mtu:
+            if size != mtu and (size & PADDING_MULTIPLE - 1 or size > mtu):
                 packet += _ZEROS[: padding(size, mtu)]  # noqa: PLW2901
         sealed = encrypt(_nonce(0, counter), packet, None)
         size = len(sealed)
