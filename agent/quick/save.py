@@ -35,8 +35,8 @@ class SavedState:
 def render(parts: Parts, state: SavedState) -> str:
     """The file's new text, with the private key in it."""
     own = "".join(f"{line}\n" for line in _lines(parts, state))
-    text = config.render(state.device).rstrip("\n")
-    return f"{_HEADER}{own}{text[len(_HEADER) :]}\n"
+    said = config.render(state.device)[len(_HEADER) :].rstrip("\n")
+    return f"{_HEADER}{own}{said}\n" if said else f"{_HEADER}{own}"
 
 
 def _lines(parts: Parts, state: SavedState) -> Iterator[str]:
