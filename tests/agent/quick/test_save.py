@@ -69,18 +69,21 @@ def check_save(text: str, state: SavedState) -> None:
         assert (ran.status, written) == (0, expected), ran.stderr
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize("state", [STATE, BARE], ids=["full", "bare"])
 @pytest.mark.parametrize("text", [*GOOD.values(), *ODD.values()], ids=[*GOOD, *ODD])
 def test_save(text: str, state: SavedState) -> None:
     check_save(text, state)
 
 
+@pytest.mark.lab
 @settings(max_examples=30, deadline=None)
 @given(st.one_of(files.confs(), files.scraps()))
 def test_save_of_generated_files(text: str) -> None:
     check_save(text, STATE)
 
 
+@pytest.mark.lab
 def test_down_saves_before_the_device_goes() -> None:
     text = GOOD["saved"]
     conf = parse(text, FILE)
@@ -91,3 +94,29 @@ def test_down_saves_before_the_device_goes() -> None:
     down = (*part(conf), *remove(conf, DownFacts()))
     assert (ran.status, *changing(ran)) == (0, *planned(down)), ran.stderr
     assert written == render(without_domains(split(text, FILE)), STATE)
+
+
+@given(files.confs())
+def test_a_file_that_was_saved_means_what_it_meant(text: str) -> None:
+    """Beside what the device knows: hooks, servers, domains, table and whether it is saved."""
+    state = replace(STATE, dns_servers=None)
+    before = parse(text, FILE)
+    saved = render(split(text, FILE), state)
+    after = parse(saved, FILE)
+    device, addresses = after.device, after.addresses
+    mtu = before.mtu and state.mtu
+    assert after == replace(before, device=device, addresses=addresses, mtu=mtu)
+    assert addresses == state.addresses
+    assert [peer.public_key for peer in device.peers] == [peer.public_key for peer in state.device.peers]
+    assert render(split(saved, FILE), state) == saved
+
+
+def test_domains_are_kept_and_servers_asked_for() -> None:
+    parts = split("[Interface]\nDNS = 192.0.2.1, example.com\nDNS = lan\n", FILE)
+    said = render(parts, replace(BARE, dns_servers=("192.0.2.53",)))
+    assert said == "[Interface]\nDNS = 192.0.2.53\nDNS = example.com\nDNS = lan\nListenPort = 5\n"
+
+
+def test_a_device_that_has_nothing_keeps_the_files_own() -> None:
+    parts = split("[Interface]\nPostUp = hook\n", FILE)
+    assert render(parts, replace(BARE, device=DeviceState())) == "[Interface]\nPostUp = hook\n"
