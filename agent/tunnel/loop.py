@@ -13,7 +13,7 @@ import select
 from collections.abc import Callable, Sequence
 from typing import Optional
 
-from agent.tunnel.coalesce import coalesce
+from agent.tunnel.coalesce import PLAIN, coalesce
 from agent.tunnel.control import ControlSocket
 from agent.tunnel.link import LinkWatch
 from agent.tunnel.routes import Routes
@@ -177,10 +177,15 @@ class Loop:
         self._device.up(now)
 
     def _deliver(self, packets: Sequence[bytes]) -> None:
-        if self._tun.vnet:
-            self._tun.write(coalesce(packets, self._is_delivered_here))
+        tun = self._tun
+        if tun.takes_merged:
+            tun.write(coalesce(packets, self._is_delivered_here))
+            if not tun.takes_merged:
+                self._say("TCP segments are written one by one from now on: the kernel refuses merged ones")
+        elif tun.vnet:
+            tun.write((PLAIN, packet) for packet in packets)
         else:
-            self._tun.write((packet,) for packet in packets)
+            tun.write((packet,) for packet in packets)
 
     def _is_delivered_here(self, address: bytes) -> bool:
         """Where the device was moved to another network namespace we cannot tell, and say no."""

@@ -30,6 +30,9 @@ _HEADER_SIZE = 10
 """Of a struct virtio_net_hdr (include/uapi/linux/virtio_net.h). In front of what is read it says nothing:
 the kernel is told to finish every packet, as that is cheaper for it than for us."""
 
+_MOST_PIECES_OF_ONE = 2
+"""The virtio header and the packet; a merged one has headers, and the payload of each segment."""
+
 # include/uapi/linux/if_tun.h
 _IFF_TUN, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x8000
 _TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
@@ -55,11 +58,12 @@ class Tun:
     """A TUN device that exists as long as this object is open."""
 
     def __init__(self, name: str, mtu: int = DEFAULT_MTU, vnet: bool = False) -> None:
-        """Makes the device `name`, down. With `vnet`, what is written begins with a struct virtio_net_hdr.
+        """Makes the device `name`, down. Raises StartError.
 
-        Raises StartError.
+        With `vnet`, what is written begins with a struct virtio_net_hdr, and while `takes_merged`, may be
+        several segments in one.
         """
-        self.vnet = vnet
+        self.vnet = self.takes_merged = vnet
         self._skipped = _HEADER_SIZE if vnet else 0
         try:
             self.fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -100,7 +104,8 @@ class Tun:
     def write(self, packets: Iterable[Sequence[bytes]]) -> int:
         """Hands packets, each in pieces, to the kernel; how many it did not take, as it does when down.
 
-        Raises DeviceGoneError.
+        Some kernels refuse merged packets that others take. Once that happens, `takes_merged` is false; what
+        was in those refused is lost, and TCP repeats it. Raises DeviceGoneError.
         """
         refused = 0
         writev, fd = os.writev, self.fd
@@ -110,6 +115,8 @@ class Tun:
             except OSError as error:
                 if error.errno in _GONE:
                     raise DeviceGoneError from error
+                if error.errno == errno.EINVAL and len(pieces) > _MOST_PIECES_OF_ONE:
+                    self.takes_merged = False
                 refused += 1
         return refused
 

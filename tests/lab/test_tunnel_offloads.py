@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.namespaces import Namespace, third, wait_until, wired_pair
-from tests.lab.tunnels import Kind, Tunnel, introduce, ping, start, wait_for_pings
+from tests.lab.tunnels import Kind, Program, Tunnel, introduce, ping, start, wait_for_pings
 
 pytestmark = pytest.mark.lab
 
@@ -172,3 +172,33 @@ def test_what_is_left_out_is_said_once(spaces: tuple[Namespace, Namespace]) -> N
     output, _ = tunnel.process.communicate(timeout=10)
     (line,) = output.splitlines()
     assert line.startswith(f"fleet-agent tunnel {tunnel.interface}: without gro: ")
+
+
+_TAKES_NO_MERGED_PACKETS = """
+import errno, os, sys
+from agent.tunnel.main import run
+
+def choosy(fd, buffers):
+    if len(buffers) > 2:
+        raise OSError(errno.EINVAL, "nothing merged here")
+    return writev(fd, buffers)
+
+writev, os.writev = os.writev, choosy
+sys.exit(run(sys.argv[1]))
+"""
+
+
+def test_a_kernel_that_refuses_merged_packets_gets_them_one_by_one(
+    spaces: tuple[Namespace, Namespace],
+) -> None:
+    """As some do, see docs/data-path.md."""
+    choosy = Program("refusing", (sys.executable, "-c", _TAKES_NO_MERGED_PACKETS))
+    here, there = ours(spaces[0], ""), start(spaces[1], choosy)
+    introduce(here, there)
+    wait_for_pings(here, there.inner4)
+    serve(there.space)
+    exchange(here.space, there.inner4)
+    there.process.terminate()
+    output, _ = there.process.communicate(timeout=10)
+    (line,) = output.splitlines()
+    assert line.startswith(f"fleet-agent tunnel {there.interface}: TCP segments are written one by one")
