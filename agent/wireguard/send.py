@@ -131,10 +131,12 @@ def _stage(state: State, peer: Peer, packets: Sequence[bytes]) -> None:
 def _encrypt(state: State, keypair: Keypair, endpoint: Endpoint, packets: Sequence[bytes], now: Time) -> None:
     """One data message a packet, in rows; timers as after the last of them.
 
-    `room` is how many more messages may follow in a row: none after a shorter one.
+    `room` is how many more messages may follow in a row: none after a shorter one, and none, or less, after
+    one that is too long for any datagram. Counters are used up first, whatever comes of the rows.
     """
     peer = keypair.peer
     prefix, encrypt, counter = keypair.prefix, keypair.sealer.encrypt, keypair.counter
+    keypair.counter = counter + len(packets)
     mtu = state.mtu
     parts: list[bytes] = []
     tos = longest = room = total = 0
@@ -150,7 +152,7 @@ def _encrypt(state: State, keypair: Keypair, endpoint: Endpoint, packets: Sequen
                 packet += _ZEROS[: padding(size, mtu)]  # noqa: PLW2901
         sealed = encrypt(_nonce(0, counter), packet, None)
         size = len(sealed)
-        if room and size <= longest and ecn == tos:
+        if room > 0 and size <= longest and ecn == tos:
             room = room - 1 if size == longest else 0
         else:
             if parts:
@@ -161,7 +163,6 @@ def _encrypt(state: State, keypair: Keypair, endpoint: Endpoint, packets: Sequen
         counter += 1
         total += size
     state.emit(_datagrams((endpoint, tos, len(parts) // 2, DATA_HEADER_SIZE + longest, parts)))
-    keypair.counter = counter
     peer.tx_bytes += total + DATA_HEADER_SIZE * len(packets)
     timers = peer.timers
     timers.authenticated_sent(now.monotonic, peer.persistent_keepalive)
