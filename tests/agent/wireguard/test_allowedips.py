@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Optional, Union
+from typing import Optional
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.wireguard.allowedips import AllowedIPs, Network
+from agent.wireguard.allowedips import _MOST_REMEMBERED, AllowedIPs, Network
 from tests.agent.wireguard.vectors import load
 
 
@@ -54,8 +55,13 @@ operations = st.lists(
 )
 
 
+PROBES4 = ["10.0.0.1", "10.128.0.0", "192.168.1.1", "0.0.0.0", "255.255.255.255"]
+PROBES6 = ["fd00::1", "::", "::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]
+
+
 @given(operations)
 def test_as_looking_at_every_prefix(steps: list[tuple[str, Network, str]]) -> None:
+    """Whatever was looked up before."""
     table: AllowedIPs[str] = AllowedIPs()
     model: dict[Network, str] = {}
     for operation, network, owner in steps:
@@ -71,14 +77,43 @@ def test_as_looking_at_every_prefix(steps: list[tuple[str, Network, str]]) -> No
         else:
             table.clear(owner)
             model = {key: value for key, value in model.items() if value != owner}
+        _compare(table, model)
+
+
+def _compare(table: AllowedIPs[str], model: dict[Network, str]) -> None:
     for owner in "abc":
         assert table.of(owner) == [network for network in model if model[network] == owner]
-    probes: list[Union[str, int]] = ["10.0.0.1", "10.128.0.0", "192.168.1.1", "0.0.0.0", "255.255.255.255"]
-    probes += ["fd00::1", "::", "::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]
-    for probe in map(ip_address, probes):
+    for probe in map(ip_address, PROBES4 + PROBES6):
         covering = [network for network in model if network.version == probe.version and probe in network]
         longest = max(covering, key=lambda network: network.prefixlen, default=None)
         assert _lookup(table, str(probe)) == (model[longest] if longest is not None else None)
+
+
+@pytest.mark.parametrize("probe", [PROBES4[0], PROBES6[0]])
+def test_no_lookup_outlives_a_change(probe: str) -> None:
+    table: AllowedIPs[str] = AllowedIPs()
+    whole, one = ip_network(f"{probe}/0", strict=False), ip_network(probe)
+    assert _lookup(table, probe) is None
+    table.insert(whole, "a")
+    assert _lookup(table, probe) == "a"
+    table.insert(one, "b")
+    assert _lookup(table, probe) == "b"
+    table.insert(one, "c")
+    assert _lookup(table, probe) == "c"
+    table.clear("c")
+    assert _lookup(table, probe) == "a"
+    table.remove(whole, "a")
+    assert _lookup(table, probe) is None
+
+
+def test_not_all_lookups_are_remembered() -> None:
+    table: AllowedIPs[str] = AllowedIPs()
+    table.insert(ip_network("10.0.0.0/8"), "a")
+    for number in range(3 * _MOST_REMEMBERED):
+        address = number.to_bytes(3, "big")
+        assert table.lookup4(b"\x0a" + address) == "a"
+        assert table.lookup4(b"\x0b" + address) is None
+        assert len(table._families[4].answers) <= _MOST_REMEMBERED
 
 
 def test_only_its_owner_loses_exactly_that_prefix() -> None:

@@ -44,8 +44,9 @@ class Trial:
 
     def random(self, size: int) -> bytes:
         self.made += 1
-        jitter = self.jitter * 1000 // TICKS
-        return jitter.to_bytes(2, "little") * 128 if size == 256 else self.made.to_bytes(4, "big") * (size // 4)
+        if size == 256:  # jitters
+            return (self.jitter * 1000 // TICKS).to_bytes(2, "little") * 128
+        return self.made.to_bytes(4, "big") * (size // 4)
 
     @property
     def time(self) -> Time:
