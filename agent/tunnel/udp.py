@@ -60,7 +60,7 @@ class UdpSockets:
         self._sends_rows = offloads.gso
         self._receives_rows = offloads.gro
         self._say = say
-        self._flags = 0  # MSG_DONTWAIT after a wait in vain, until there is room again
+        self._flags = [0, 0]  # by family: MSG_DONTWAIT after a wait in vain, until there is room again
         self._sockets: tuple[socket.socket, ...] = ()
         self._origins: dict[object, _Origin] = {}
         self._epoll: Optional[select.epoll] = None
@@ -152,22 +152,23 @@ class UdpSockets:
         way = self._ways.find(endpoint, tos)
         if way is None or way.family >= len(self._sockets):
             return number
-        sock = self._sockets[way.family]
+        family = way.family
+        sock, flags = self._sockets[family], self._flags[family]
         if number > 1 and not self._sends_rows:
             return self._send_each(sock, way, row)
         try:
             ancillary = way.ancillary if number == 1 else way.row(size)
-            sock.sendmsg(parts, ancillary, self._flags, way.address)
+            sock.sendmsg(parts, ancillary, flags, way.address)
         except OSError as error:
             return self._send_otherwise(sock, way, row, error)
-        if self._flags:
-            self._flags = 0
+        if flags:
+            self._flags[family] = 0
         return 0
 
     def _send_otherwise(self, sock: socket.socket, way: Way, row: Datagrams, error: OSError) -> int:
         """Sends what was refused with `error` in another way, if there is one; how many could not."""
         if isinstance(error, BlockingIOError):
-            self._flags = socket.MSG_DONTWAIT
+            self._flags[way.family] = socket.MSG_DONTWAIT
             return row.number
         if row.number == 1:
             return self._send_without_source(sock, row, row.parts)
@@ -180,9 +181,10 @@ class UdpSockets:
         refused = 0
         for payload in row.payloads():
             try:
-                sock.sendmsg((payload,), way.ancillary, self._flags, way.address)
+                sock.sendmsg((payload,), way.ancillary, self._flags[way.family], way.address)
+                self._flags[way.family] = 0
             except BlockingIOError:
-                self._flags = socket.MSG_DONTWAIT
+                self._flags[way.family] = socket.MSG_DONTWAIT
                 refused += 1
             except OSError:
                 refused += self._send_without_source(sock, row, (payload,))

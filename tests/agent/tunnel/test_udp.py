@@ -253,3 +253,56 @@ def test_a_path_that_takes_no_rows_gets_single_datagrams(
     sockets.close()
     assert len(tried) == 2, "after EIO rows are not tried any more, after EINVAL they are"
     assert said == ["datagrams are sent one by one from now on: no rows here"]
+
+
+def test_after_a_wait_in_vain_none_waits_until_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, other: UdpSockets, offloads: Offloads
+) -> None:
+    """Each family for itself: the room that one finds says nothing about the other."""
+    full: set[int] = set()
+    waited: list[int] = []
+
+    class Full(socket.socket):
+        def sendmsg(self, buffers, ancillary=(), flags=0, address=None):  # type: ignore[no-untyped-def]
+            if self.family in full:
+                if not flags & socket.MSG_DONTWAIT:
+                    waited.append(self.family)
+                raise BlockingIOError(errno.EAGAIN, "no room")
+            return super().sendmsg(buffers, ancillary, flags, address)
+
+    monkeypatch.setattr("agent.tunnel.bind.socket.socket", Full)
+    sockets = UdpSockets(offloads=offloads)
+    sockets.open()
+    v6 = Endpoint(bytes(15) + b"\1", other.port)
+    for batch in ([b"one"], [b"one", b"two"]):
+        for _ in range(2):
+            waited.clear()
+            full.add(socket.AF_INET)
+            assert send(sockets, [row(to(other.port), batch)]) == len(batch)
+            assert send(sockets, [row(v6, batch), row(to(other.port), batch)]) == len(batch)
+            assert waited == [socket.AF_INET]
+            full.clear()
+            assert send(sockets, [row(to(other.port), batch)]) == 0
+            assert len(arrived(other, 2 * len(batch))) == 2 * len(batch)
+    sockets.close()
+
+
+def test_a_turn_takes_up_as_much_as_it_may_and_the_rest_of_a_row(
+    sockets: UdpSockets, other: UdpSockets, offloads: Offloads
+) -> None:
+    v4, v6 = other.filenos
+    for number in range(9):
+        for endpoint in (to(other.port), Endpoint(bytes(15) + b"\1", other.port)):
+            assert send(sockets, [one(endpoint, bytes([number]), 0)]) == 0
+    payloads = [bytes([number]) * 30 for number in range(40)]
+    assert send(sockets, [row(to(other.port), payloads)]) == 0
+
+    def taken(limits: dict[int, int]) -> list[int]:
+        """How many datagrams of each family."""
+        received = other.receive(limits)
+        return [sum(len(endpoint.ip) == size for _, endpoint, _ in received) for size in (4, 16)]
+
+    assert taken({}) == [0, 0]
+    assert taken({v4: 2}) == [2, 0]
+    assert taken({v6: 3, v4: 4}) == [4, 3]
+    assert taken({v4: 4, v6: 64}) == [3 + len(payloads) if offloads.gro and offloads.gso else 4, 6]
