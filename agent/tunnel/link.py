@@ -79,8 +79,8 @@ class LinkWatch:
 
     @property
     def is_home(self) -> bool:
-        """Whether the device was, at the last `now`, in our own network namespace."""
-        return self._place == self._home
+        """Whether the device is known to have been, at the last `now`, in our own network namespace."""
+        return self._place == self._home and not self.is_deaf
 
     def close(self) -> None:
         """Gives the socket back; the device stays."""

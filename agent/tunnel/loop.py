@@ -23,7 +23,7 @@ from agent.wireguard.clock import Time
 from agent.wireguard.device import Device
 
 BATCH = 64
-"""Packets, and datagrams of each address family, that one turn takes up at most.
+"""Packets, and datagrams of each address family, that one turn takes up at most; and the rest of a row.
 
 It begins with one, as most often there are no more, and to find out that nothing is left costs more than to
 be told when something is; where something is left turn after turn, turns take up more and more.
@@ -188,5 +188,5 @@ class Loop:
             tun.write((packet,) for packet in packets)
 
     def _is_delivered_here(self, address: bytes) -> bool:
-        """Where the device was moved to another network namespace we cannot tell, and say no."""
+        """Where the device was moved to another network namespace, or may have been, we say no."""
         return self._watch.is_home and self._routes.is_own(address)

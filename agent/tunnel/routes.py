@@ -1,8 +1,8 @@
-"""Routing, as far as it decides which local address may answer a peer.
+"""Routing, as far as it decides which local address may answer a peer, and where packets end.
 
 Job: tell when routing or a local address may have changed, by which interface routing now sends to an
 endpoint, and which addresses are this host's own. Refuses to know peers, and what anybody does about a
-change. Called by loop and udp.
+change. Called by loop and ways.
 Source: linux/rtnetlink.h, RTM_GETROUTE; wireguard's socket.c, send4 and send6, for why it is asked.
 """
 
