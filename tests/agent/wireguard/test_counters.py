@@ -39,6 +39,19 @@ def test_the_last_counters_of_a_session() -> None:
     assert other.heard() == [b"0", b"1", b"2", b"3", b"4"]
 
 
+def test_a_session_without_counters_sends_nothing_more() -> None:
+    network = Network()
+    one, other = network.connected()
+    keypair = one.peer(other).keypairs.current
+    assert keypair is not None
+    keypair.counter = REJECT_AFTER_MESSAGES
+    network.run(5)
+    one.say(other, b"staged")
+    (row,) = one.device.take().datagrams
+    assert [payload[0] for payload in row.payloads()] == [INITIATION]
+    assert keypair.counter == REJECT_AFTER_MESSAGES
+
+
 def test_counters_beyond_the_limit_are_refused_unopened() -> None:
     network = Network()
     one, other = network.connected()
