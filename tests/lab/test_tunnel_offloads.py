@@ -111,7 +111,8 @@ def test_a_stream_through_a_gateway_arrives_as_it_was_sent(
     wait_for_pings(here, gateway.inner4)
     with third(gateway.space, "wire1", 77) as behind:
         gateway.space.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-        gateway.space.run("ip", "link", "set", "wire1", "mtu", "1300")
+        for space, wire in ((gateway.space, "wire1"), (behind, "wire0")):
+            space.run("ip", "link", "set", wire, "mtu", "1300")
         behind.run("ip", "route", "add", f"{here.inner4}/32", "via", "198.18.77.1")
         behind.run("ip", "route", "add", f"{here.inner6}/128", "via", "2001:db8:77::1")
         here.set(
