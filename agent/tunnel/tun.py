@@ -20,7 +20,7 @@ from agent.tunnel.errors import StartError
 from agent.tunnel.offloads import IFF_VNET_HDR
 
 DEFAULT_MTU = 1420
-QUEUE_LENGTH = 250
+QUEUE_LENGTH = 200
 """Packets the kernel keeps for us while we do something else; wireguard-go's device has 500."""
 
 _DEVICE = "/dev/net/tun"
