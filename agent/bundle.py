@@ -14,11 +14,11 @@ import hashlib
 import ipaddress
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, Optional
 
-from agent.codec import decode, encode
+from agent.codec import LATER, decode, encode
 from agent.secret import SecretRef
 
 VERSION = 1
@@ -74,8 +74,37 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """What is done to packets that the host passes on between its interface in the fleet and other networks.
+
+    `clamp_mss`: TCP connections through the interface, either way, agree on segments that fit the path's
+    MTU. `masquerade` names interfaces: connections that come out of the tunnel from an address within
+    `sources` and leave by one of them carry its address.
+    """
+
+    clamp_mss: bool = False
+    masquerade: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.clamp_mss or self.masquerade):
+            raise ValueError("a gateway that does nothing is none")
+        if bool(self.masquerade) != bool(self.sources):
+            raise ValueError("masquerade and sources: neither is without the other")
+        for name in self.masquerade:
+            check_interface_name(name)
+        for prefix in self.sources:
+            _check_prefix(prefix)
+        _check_unique("masquerade", list(self.masquerade))
+        _check_unique("source", list(self.sources))
+
+
+@dataclass(frozen=True)
 class Interface:
-    """One WireGuard device, its addresses (`a.b.c.d/len`) and routes; `mtu` in bytes, `fwmark` 0 for none."""
+    """One WireGuard device, its addresses (`a.b.c.d/len`) and routes; `mtu` in bytes, `fwmark` 0 for none.
+
+    `gateway`: None where nothing is done to what is passed on.
+    """
 
     name: str
     backend: Backend
@@ -87,9 +116,12 @@ class Interface:
     peers: tuple[Peer, ...]
     routes: tuple[Route, ...]
     fwmark: int = 0
+    gateway: Optional[Gateway] = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_interface_name(self.name)
+        if self.gateway is not None and self.name in self.gateway.masquerade:
+            raise ValueError(f"masquerade: {self.name} leads into the fleet")
         _check_key(self.public_key)
         _check_range("listen_port", self.listen_port, 0, 65535)
         _check_range("mtu", self.mtu, 576, 65535)

@@ -30,6 +30,12 @@ from typing import (
 
 T = TypeVar("T")
 
+LATER = {"later": True}
+"""Metadata of a field that its contract got later, with a default: left out where it has that.
+
+So what does not use it is written, and has the digest, as before, and is read by who does not know it.
+"""
+
 _MOST_DIGITS = 20
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -79,12 +85,22 @@ def encode(value: Any) -> Any:
     kind: Any = value.__class__  # mypy at times takes a type[Any] for nothing that can be hashed
     names = _field_names(kind)
     if names is not None:
-        return {name: encode(getattr(value, name)) for name in names}
+        document = {name: encode(getattr(value, name)) for name in names}
+        for name, default in _later_fields(kind):
+            if getattr(value, name) == default:
+                del document[name]
+        return document
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
     if isinstance(value, dict):
         return {key: encode(item) for key, item in value.items()}
     return value
+
+
+@functools.cache
+def _later_fields(kind: type) -> tuple[tuple[str, Any], ...]:
+    """The names and defaults of the fields that are LATER."""
+    return tuple((f.name, f.default) for f in dataclasses.fields(kind) if LATER.keys() <= f.metadata.keys())
 
 
 @functools.cache

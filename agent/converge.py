@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from agent.bundle import Backend, Bundle, Interface, Peer, Route
-from agent.report import Action, Change, Observed, ObservedInterface, ObservedPeer
+from agent.bundle import Backend, Bundle, Gateway, Interface, Peer, Route
+from agent.report import Action, Change, Observed, ObservedGateway, ObservedInterface, ObservedPeer
 from agent.secret import SecretRef
 
 
@@ -131,6 +131,21 @@ class SetForwarding:
     on: bool
 
 
+@dataclass(frozen=True)
+class SetGateway:
+    """Make our firewall table of the interface this, whatever is in it; nothing of others is touched."""
+
+    interface: str
+    gateway: Gateway
+
+
+@dataclass(frozen=True)
+class RemoveGateway:
+    """Remove our firewall table of the interface."""
+
+    interface: str
+
+
 Operation = Union[
     AddInterface,
     RemoveInterface,
@@ -144,6 +159,8 @@ Operation = Union[
     SetRoute,
     RemoveRoute,
     SetForwarding,
+    SetGateway,
+    RemoveGateway,
 ]
 
 
@@ -161,7 +178,9 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
     `previous` is the bundle that the host was last brought to. It tells an endpoint that the operator
     changed from one that roamed: an endpoint differs where the device has none, or where it is not what
     `previous` says for that peer. Forwarding is switched off where `previous` wanted it only.
-    Interfaces that were observed and are not in the bundle are removed last.
+    Interfaces that were observed and are not in the bundle are removed last. Firewall tables come before
+    everything and go after it: no packet is passed on without one that had it or will have it, for a
+    connection that begins without masquerade never gets it.
     """
     present = {interface.name: interface for interface in observed.interfaces}
     before = {interface.name: interface for interface in (previous.interfaces if previous else ())}
@@ -187,7 +206,9 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
     stale = [step for wanted in bundle.interfaces for step in _removed_routes(wanted, present, rerouted)]
     named = {interface.name for interface in bundle.interfaces}
     gone = [_remove_interface(interface) for interface in observed.interfaces if interface.name not in named]
-    return (*adding, *_forwarding(bundle, observed, previous), *stale, *removing, *gone)
+    opened, closed = _set_gateways(bundle, observed), _removed_gateways(bundle, observed)
+    forwarding = _forwarding(bundle, observed, previous)
+    return (*opened, *adding, *forwarding, *stale, *removing, *gone, *closed)
 
 
 def _is_misfit(wanted: Interface, actual: Optional[ObservedInterface]) -> bool:
@@ -364,6 +385,35 @@ def _forwarding(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) 
         yield _change("forwarding", "ip forwarding", "change", True, False, SetForwarding(True))
     elif observed.forwarding and not bundle.forwarding and previous is not None and previous.forwarding:
         yield _change("forwarding", "ip forwarding", "remove", False, True, SetForwarding(False))
+
+
+def _set_gateways(bundle: Bundle, observed: Observed) -> Iterator[Step]:
+    present = {seen.interface: seen for seen in observed.gateways}
+    for interface in bundle.interfaces:
+        wanted, seen = interface.gateway, present.get(interface.name)
+        if wanted is None or seen == ObservedGateway(interface.name, wanted):
+            continue
+        found = None if seen is None else _found(seen)
+        yield _step("firewall", interface.name, _deeds(wanted), found, SetGateway(interface.name, wanted))
+
+
+def _removed_gateways(bundle: Bundle, observed: Observed) -> Iterator[Step]:
+    wanted = {interface.name for interface in bundle.interfaces if interface.gateway is not None}
+    for seen in observed.gateways:
+        if seen.interface not in wanted:
+            yield _step("firewall", seen.interface, None, _found(seen), RemoveGateway(seen.interface))
+
+
+def _found(seen: ObservedGateway) -> list[str]:
+    deeds = [] if seen.gateway is None else _deeds(seen.gateway)
+    return [*deeds, *([] if seen.altered is None else [f"but {seen.altered}"])]
+
+
+def _deeds(gateway: Gateway) -> list[str]:
+    deeds = ["MSS clamp"] if gateway.clamp_mss else []
+    if gateway.masquerade:
+        deeds.append(f"masquerade to {' '.join(gateway.masquerade)} from {' '.join(gateway.sources)}")
+    return deeds
 
 
 def _named(ref: Optional[SecretRef]) -> Optional[str]:

@@ -8,11 +8,11 @@ observations are made. Called by resident.engine (which makes reports), converge
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Optional
 
-from agent.bundle import HIGHEST_REVISION, Route, check_fleet
-from agent.codec import decode, encode
+from agent.bundle import HIGHEST_REVISION, Gateway, Route, check_fleet
+from agent.codec import LATER, decode, encode
 from agent.secret import SecretRef
 
 VERSION = 1
@@ -27,7 +27,7 @@ LinkState = Literal["up", "idle", "down"]
 class Change:
     """One difference between what should be (`expected`) and what is (`actual`); None where there is nothing.
 
-    `layer` is one of runtime, bundle, interface, device, peer, address, route, forwarding; `item`
+    `layer` is one of runtime, bundle, interface, device, peer, address, route, forwarding, firewall; `item`
     names the thing within it (`wg0`, `wg0 peer oslo`). Values are JSON scalars or lists of them,
     secrets as `ID generation N`.
     """
@@ -79,11 +79,25 @@ class ObservedInterface:
 
 
 @dataclass(frozen=True)
+class ObservedGateway:
+    """Our firewall table of an interface, which may be there without the interface.
+
+    `gateway` is what it was written for, None where that is not known; `altered` says what is not as it was
+    written, None where all is.
+    """
+
+    interface: str
+    gateway: Optional[Gateway] = None
+    altered: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class Observed:
     """A host's network as far as bundles reach: the interfaces that one names or named, and forwarding."""
 
     interfaces: tuple[ObservedInterface, ...] = ()
     forwarding: bool = False
+    gateways: tuple[ObservedGateway, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from agent.converge import (
     AddInterface,
     RemoveAddress,
     RemoveAllowedIPs,
+    RemoveGateway,
     RemoveInterface,
     RemovePeer,
     RemoveRoute,
     SetDevice,
     SetForwarding,
+    SetGateway,
     SetLink,
     SetPeer,
     SetRoute,
@@ -30,6 +32,7 @@ from agent.converge import (
 )
 from agent.host.device import Device, DeviceEdit, DeviceState, PeerEdit, SocketAddress
 from agent.host.errors import HostError, SilentError
+from agent.host.firewall import Firewall
 from agent.host.forwarding import Forwarding
 from agent.host.kernel import KernelDevice
 from agent.host.keys import KeyNames
@@ -57,12 +60,14 @@ class Host:
         kernel: Optional[Device] = None,
         userspace: Optional[UserspaceDevice] = None,
         forwarding: Optional[Forwarding] = None,
+        firewall: Optional[Firewall] = None,
         resolver: Optional[Resolver] = None,
     ) -> None:
         self._network = network or Network()
         self._kernel = kernel or KernelDevice()
         self._userspace = userspace or UserspaceDevice()
         self._forwarding = forwarding or Forwarding()
+        self._firewall = firewall or Firewall()
         self._resolver = resolver or Resolver()
         self._tunnels = Tunnels(spawn, self._userspace)
         self._do: dict[type[Any], Any] = {
@@ -78,6 +83,8 @@ class Host:
             SetRoute: self._set_route,
             RemoveRoute: self._remove_route,
             SetForwarding: self._set_forwarding,
+            SetGateway: self._set_gateway,
+            RemoveGateway: self._remove_gateway,
         }
 
     def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
@@ -91,7 +98,9 @@ class Host:
         named = [] if bundle is None else [interface.name for interface in bundle.interfaces]
         found = [self._observe(name, keys) for name in dict.fromkeys([*named, *names])]
         present = tuple(interface for interface in found if interface is not None)
-        return Observed(present, self._forwarding.is_on())
+        interfaces = () if bundle is None else bundle.interfaces
+        gateways = self._firewall.observe(one.name for one in interfaces if one.gateway is not None)
+        return Observed(present, self._forwarding.is_on(), gateways)
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         """Does one step. Raises HostError."""
@@ -269,6 +278,12 @@ class Host:
             self._forwarding.switch_on()
         else:
             self._forwarding.switch_off()
+
+    def _set_gateway(self, wanted: SetGateway, _secrets: Secrets) -> None:
+        self._firewall.write(wanted.interface, wanted.gateway)
+
+    def _remove_gateway(self, unwanted: RemoveGateway, _secrets: Secrets) -> None:
+        self._firewall.remove(unwanted.interface)
 
 
 def _peers(device: DeviceState, keys: KeyNames) -> tuple[ObservedPeer, ...]:

@@ -11,11 +11,13 @@ from agent.converge import (
     Operation,
     RemoveAddress,
     RemoveAllowedIPs,
+    RemoveGateway,
     RemoveInterface,
     RemovePeer,
     RemoveRoute,
     SetDevice,
     SetForwarding,
+    SetGateway,
     SetLink,
     SetPeer,
     SetRoute,
@@ -77,4 +79,6 @@ def _task(operation: Operation) -> str:
         return "the device cannot be set up"
     if isinstance(operation, RemoveInterface):
         return "it cannot be removed"
+    if isinstance(operation, (SetGateway, RemoveGateway)):
+        return "its firewall table cannot be changed"
     return "it cannot be made"

@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional, Protocol
 from agent import report as reports
 from agent.bundle import Bundle
 from agent.codec import encode
-from agent.converge import AddInterface, SetDevice, SetPeer, Step, converge
+from agent.converge import AddInterface, SetDevice, SetGateway, SetPeer, Step, converge
 from agent.host.errors import HostError, SilentError
 from agent.report import Change, Observed, Report
 from agent.resident import health, learned, probe
@@ -271,16 +271,16 @@ class Engine:
         return done, problems
 
     def _remove(self, bundle: Bundle, why: str) -> list[Step]:
-        """What can be removed although something failed: all, if nothing but endpoints is missing.
+        """What can be removed although something failed: all, if only what nothing else rests on is missing.
 
-        A name that does not resolve must not keep peers alive that have left the fleet.
+        A name that does not resolve, or a missing nftables, must not keep peers alive that left the fleet.
         """
         try:
             steps = converge(bundle, self._observe(), self._contents.baseline)
         except HostError:
             return []
         removals = [step for step in steps if step.change.action == "remove"]
-        if any(step not in removals and not _is_endpoint(step) for step in steps):
+        if any(step not in removals and not _stands_alone(step) for step in steps):
             return []
         return self._execute(removals, why)[0]
 
@@ -314,12 +314,13 @@ def _silent(observed: Observed) -> tuple[str, ...]:
     return tuple(interface.name for interface in observed.interfaces if not interface.answers)
 
 
-def _is_endpoint(step: Step) -> bool:
-    """Whether all that the step does is to give a peer its endpoint."""
+def _stands_alone(step: Step) -> bool:
+    """Whether nothing rests on the step: all that it does is to give a peer its endpoint, or our firewall."""
     wanted = step.operation
-    return isinstance(wanted, SetPeer) and wanted == SetPeer(
-        wanted.interface, wanted.name, wanted.public_key, endpoint=wanted.endpoint
-    )
+    if isinstance(wanted, SetPeer):
+        endpoint = wanted.endpoint
+        return wanted == SetPeer(wanted.interface, wanted.name, wanted.public_key, endpoint=endpoint)
+    return isinstance(wanted, SetGateway)
 
 
 def answer(report: Report, changes: Optional[Iterable[Change]] = None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     yield from _addresses(inventory)
     yield from _subnets(inventory)
     yield from _endpoints(inventory)
+    yield from _masquerade(inventory)
 
 
 def capacity(pool: Network) -> int:
@@ -133,6 +134,19 @@ def _endpoints(inventory: Inventory) -> Iterator[Finding]:
         if prefix is not None:
             message = f"the endpoint {host.endpoint} of {host.name} lies in {prefix}"
             yield Finding(where, f"{message}: the tunnel would swallow its own datagrams")
+
+
+def _masquerade(inventory: Inventory) -> Iterator[Finding]:
+    for host in inventory.hosts.values():
+        for index, name in enumerate(host.masquerade):
+            where = _item(host.places, "fleet_masquerade", index, host.where)
+            if name == host.interface:
+                message = (
+                    f"fleet_masquerade: {name} of {host.name} leads into the fleet, whose hosts must see"
+                )
+                yield Finding(where, f"{message} each other's own addresses; name where traffic leaves it")
+            elif name in host.masquerade[:index]:
+                yield Finding(where, f"fleet_masquerade: {name} occurs twice; keep one of them")
 
 
 class _Routed:

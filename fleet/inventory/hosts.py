@@ -66,6 +66,8 @@ class HostReader:
             self_heal=settings.fleet_self_heal,
             where=where,
             places=_places(variables),
+            masquerade=tuple(settings.fleet_masquerade),
+            clamp_mss=settings.fleet_clamp_mss,
         )
 
     def _endpoint(

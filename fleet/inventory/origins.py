@@ -50,6 +50,8 @@ def _used(inventory: Inventory, host: Host, variables: Variables) -> dict[str, V
         "fleet_listen_port": host.listen_port,
         "fleet_mtu": host.mtu,
         "fleet_backend": host.backend,
+        "fleet_masquerade": list(host.masquerade),
+        "fleet_clamp_mss": host.clamp_mss,
         "fleet_self_heal": host.self_heal,
     }
     for name, value in effective.items():

@@ -66,6 +66,7 @@ _Network = Annotated[Network, PlainValidator(values.network)]
 _Address = Annotated[Address, PlainValidator(values.address)]
 _Networks = BeforeValidator(_list("networks"))
 _Addresses = BeforeValidator(_list("addresses"))
+_WaysOut = BeforeValidator(_list("interfaces"))
 _Patterns = Annotated[list[Annotated[str, PlainValidator(values.text)]], BeforeValidator(_patterns)]
 
 
@@ -157,6 +158,21 @@ class HostSettings(_Settings):
     fleet_backend: Annotated[Backend, PlainValidator(_backend), Kind("auto, kernel or userspace")] = Field(
         default="auto",
         description="Which WireGuard: the kernel's, fleet's own, or the kernel's where there is one.",
+    )
+    fleet_masquerade: Annotated[
+        list[Annotated[str, PlainValidator(values.way_out)]], _WaysOut, Kind("list of interfaces", "none")
+    ] = Field(
+        default=[],
+        description="Connections that come from the fleet and leave by one of these interfaces carry the "
+        "host's own address there, so that networks which know no way back to the fleet answer; the "
+        "host passes packets on. Between hosts of the fleet nothing is masqueraded.",
+    )
+    fleet_clamp_mss: Annotated[
+        bool | None, _Flag, Kind("true or false", "true where the host masquerades")
+    ] = Field(
+        default=None,
+        description="TCP connections that pass through the host into or out of the fleet use segments "
+        "that fit the tunnel, also where something on the way keeps ICMP from saying so.",
     )
     fleet_self_heal: Annotated[bool, _Flag, Kind("true or false")] = Field(
         default=False, description="The agent undoes hand-made changes instead of only reporting them."

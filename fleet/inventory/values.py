@@ -98,6 +98,14 @@ def interface(value: Any) -> str:
     return str(value)
 
 
+def way_out(value: Any) -> str:
+    """The name of an interface that leads to other machines."""
+    name = interface(value)
+    if name == "lo":
+        raise ValueError("'lo' leads to the host itself; name the interface that leads to the other network")
+    return name
+
+
 def fleet_name(value: Any) -> str:
     """A name that may also be a file's."""
     if not _FLEET_NAME.fullmatch(text(value)):

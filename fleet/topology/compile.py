@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from agent.bundle import VERSION, Bundle, Interface, Peer, Route
+from agent.bundle import VERSION, Bundle, Gateway, Interface, Peer, Route
 from fleet.inventory.model import Host, Inventory
 from fleet.keys.refs import pair_id, preshared_key_ref, private_key_ref
 from fleet.topology.graph import build
 from fleet.topology.identity import Identity
-from fleet.topology.prefixes import Prefix, text
+from fleet.topology.prefixes import Prefix, of_network, text, union
 from fleet.topology.tables import Table, Tables
 
 KEEPALIVE_SECONDS = 25
@@ -39,14 +39,16 @@ def compile_bundles(
             _peer(inventory, identities, name, other, table.allowed.get(other, ()), pair_generation)
             for other in sorted(graph.links[name])
         )
+        forwarding = name in transit or bool(host.subnets) or bool(host.masquerade)
+        gateway = _gateway(inventory, host)
         bundles[name] = Bundle(
             version=VERSION,
             fleet=fleet_id,
             fleet_name=inventory.name,
             host=name,
             revision=1,
-            interfaces=(_interface(host, identities[name], peers, table),),
-            forwarding=name in transit or bool(host.subnets),
+            interfaces=(_interface(host, identities[name], peers, table, gateway),),
+            forwarding=forwarding,
             self_heal=host.self_heal,
         )
     return bundles
@@ -72,7 +74,22 @@ def _peer(
     )
 
 
-def _interface(host: Host, identity: Identity, peers: tuple[Peer, ...], table: Table) -> Interface:
+def _gateway(inventory: Inventory, host: Host) -> Gateway | None:
+    """What the fleet sends from is its pools, and what lies behind its other hosts."""
+    clamp = bool(host.masquerade) if host.clamp_mss is None else host.clamp_mss
+    if not (clamp or host.masquerade):
+        return None
+    sources: list[Prefix] = []
+    if host.masquerade:
+        others = [other for other in inventory.hosts.values() if other.name != host.name]
+        networks = [*inventory.pools, *(subnet for other in others for subnet in other.subnets)]
+        sources = union(map(of_network, networks))
+    return Gateway(clamp, host.masquerade, tuple(map(text, sources)))
+
+
+def _interface(
+    host: Host, identity: Identity, peers: tuple[Peer, ...], table: Table, gateway: Gateway | None
+) -> Interface:
     source: dict[int, str] = {}
     for address in identity.addresses:
         source.setdefault(address.max_prefixlen, str(address))
@@ -86,4 +103,5 @@ def _interface(host: Host, identity: Identity, peers: tuple[Peer, ...], table: T
         addresses=tuple(f"{address}/{address.max_prefixlen}" for address in identity.addresses),
         peers=peers,
         routes=tuple(Route(text(prefix), source.get(prefix.bits)) for prefix in table.routes),
+        gateway=gateway,
     )

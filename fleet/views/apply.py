@@ -66,7 +66,7 @@ def _changes(changes: Sequence[Change]) -> Iterator[str]:
                 values = f"{_value(change.actual)} -> {_value(change.expected)}"
                 yield f"{begin} {escape(change.item)}: {values}"
         else:
-            names = list(dict.fromkeys(change.item for change in group))
+            names = list(dict.fromkeys(map(_name, group)))
             yield f"{begin} {escape(_listed(names) if action == 'add' else ', '.join(names))}"
 
 
@@ -83,9 +83,17 @@ def _whole(work: Work) -> str:
         if layer in items
     ]
     forwards = ["ip forwarding"] if "forwarding" in items else []
+    firewall = [_plain(change.expected) for change in work.changes if change.layer == "firewall"]
     return f"{'new' if new else 'its agent does not answer'}: " + ", ".join(
-        ["the agent", addresses, *counts, *forwards]
+        ["the agent", addresses, *counts, *forwards, *firewall]
     )
+
+
+def _name(change: Change) -> str:
+    """What is added or removed; a firewall table says no more than its interface, so what it does."""
+    if change.layer != "firewall":
+        return change.item
+    return f"{change.item}: {_plain(change.actual if change.expected is None else change.expected)}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -164,6 +172,8 @@ def _value(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
-    if isinstance(value, (list, tuple)):
-        return escape(", ".join(map(str, value))) or "none"
-    return escape(str(value))
+    return escape(_plain(value)) or "none"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

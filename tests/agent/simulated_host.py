@@ -11,17 +11,19 @@ from agent.converge import (
     AddInterface,
     RemoveAddress,
     RemoveAllowedIPs,
+    RemoveGateway,
     RemoveInterface,
     RemovePeer,
     RemoveRoute,
     SetDevice,
     SetForwarding,
+    SetGateway,
     SetLink,
     SetPeer,
     SetRoute,
     Step,
 )
-from agent.report import Observed, ObservedInterface, ObservedPeer
+from agent.report import Observed, ObservedGateway, ObservedInterface, ObservedPeer
 
 
 @dataclass
@@ -47,11 +49,13 @@ class SimulatedHost:
         self._auto = auto
         self._resolve = resolve
         self.forwarding = observed.forwarding
+        self.gateways = {seen.interface: seen for seen in observed.gateways}
         self.devices = {seen.name: _device(seen) for seen in observed.interfaces}
 
     def observe(self) -> Observed:
         """As a report has it."""
-        return Observed(tuple(_observed(device) for device in self.devices.values()), self.forwarding)
+        devices = tuple(_observed(device) for device in self.devices.values())
+        return Observed(devices, self.forwarding, tuple(self.gateways.values()))
 
     def execute(self, step: Step) -> None:
         """Does one step; AssertionError where Linux would refuse it or the device not have the peer."""
@@ -59,6 +63,10 @@ class SimulatedHost:
         if isinstance(operation, SetForwarding):
             assert self.forwarding is not operation.on
             self.forwarding = operation.on
+        elif isinstance(operation, SetGateway):
+            self.gateways[operation.interface] = ObservedGateway(operation.interface, operation.gateway)
+        elif isinstance(operation, RemoveGateway):
+            del self.gateways[operation.interface]
         elif isinstance(operation, AddInterface):
             assert (operation.interface in self.devices) is operation.instead
             backend = self._auto if operation.backend == "auto" else operation.backend

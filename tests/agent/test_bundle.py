@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.bundle import Bundle, Route, from_json, to_json
+from agent.bundle import Bundle, Gateway, Route, from_json, to_json
 from agent.codec import CodecError
 from tests.agent.samples import bundle, interface, peer
 
@@ -36,6 +36,38 @@ def test_what_is_written_is_read() -> None:
 )
 def test_what_could_never_be_reached_is_refused(make: Callable[[], Bundle], said: str) -> None:
     """Two things that take something from each other would do so for ever."""
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_a_gateway_is_part_of_the_digest_and_none_leaves_it_as_it_was() -> None:
+    plain = bundle(3, [interface(peers=(peer(2), peer(3)))], forwarding=True)
+    assert "gateway" not in to_json(plain)["interfaces"][0]
+    assert plain.digest() == "5b712f4f8fe33290b88234b47ac892aed9f4c90c2feb6013e728c87b244590a6"
+    clamp = bundle(3, [interface(peers=(peer(2), peer(3)), gateway=Gateway(True))], forwarding=True)
+    both = bundle(3, [interface(gateway=Gateway(True, ("eth0",), ("10.77.0.0/16",)))], forwarding=True)
+    assert len({plain.digest(), clamp.digest(), both.digest()}) == 3
+    assert [from_json(to_json(wanted)) for wanted in (clamp, both)] == [clamp, both]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (Gateway, "a gateway that does nothing is none"),
+        (lambda: Gateway(False, (), ("10.0.0.0/8",)), "a gateway that does nothing is none"),
+        (lambda: Gateway(True, ("eth0",)), "neither is without the other"),
+        (lambda: Gateway(True, (), ("10.0.0.0/8",)), "neither is without the other"),
+        (lambda: Gateway(False, ('e"; drop',), ("10.0.0.0/8",)), "interface '.*': 1 to 15 letters"),
+        (lambda: Gateway(False, ("eth0", "eth0"), ("10.0.0.0/8",)), "masquerade eth0 occurs twice"),
+        (lambda: Gateway(False, ("eth0",), ("10.0.0.0/8", "10.0.0.0/8")), "source 10.0.0.0/8 occurs twice"),
+        (lambda: Gateway(False, ("eth0",), ("10.0.0.1/8",)), "10.0.0.1/8"),
+        (
+            lambda: interface(gateway=Gateway(False, ("wg0",), ("10.0.0.0/8",))),
+            "masquerade: wg0 leads into the fleet",
+        ),
+    ],
+)
+def test_gateways_that_make_no_sense(make: Callable[[], object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make()
 

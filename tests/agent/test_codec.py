@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
 
-from agent.codec import CodecError, decode, loads
+from agent.codec import LATER, CodecError, decode, encode, loads
 
 
 @dataclass(frozen=True)
@@ -81,3 +81,18 @@ def test_values_that_no_contract_has(document: Any) -> None:
 @pytest.mark.parametrize("value", [None, 1, 1.5, "x", True, [], [1, "x", None]])
 def test_a_value_of_any_kind_is_a_scalar_or_a_list_of_them(value: Any) -> None:
     assert decode(Thing, {"value": value}).value == value
+
+
+@dataclass(frozen=True)
+class Younger:
+    """A contract that got a field later."""
+
+    size: int
+    things: tuple[Thing, ...] = field(default=(), metadata=LATER)
+
+
+def test_a_field_that_came_later_is_written_only_where_it_says_something() -> None:
+    assert encode(Younger(1)) == {"size": 1}
+    assert encode(Younger(1, (Thing(),)))["things"] == [{"size": 0.0, "kind": "a", "value": None}]
+    for value in (Younger(1), Younger(1, (Thing(2.0),))):
+        assert decode(Younger, encode(value)) == value

@@ -10,20 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.bundle import Bundle, Interface, Peer, Route
+from agent.bundle import Bundle, Gateway, Interface, Peer, Route
 from agent.converge import (
     AddInterface,
     RemoveAllowedIPs,
+    RemoveGateway,
     RemoveInterface,
     RemovePeer,
     SetDevice,
     SetForwarding,
+    SetGateway,
     SetPeer,
     SetRoute,
     Step,
     converge,
 )
-from agent.report import FOREIGN, Observed, ObservedInterface, ObservedPeer
+from agent.report import FOREIGN, Observed, ObservedGateway, ObservedInterface, ObservedPeer
 from agent.secret import SecretRef
 from tests.agent.simulated_host import SimulatedHost, owner
 
@@ -61,6 +63,9 @@ def bundle(*interfaces: Interface, **fields: Any) -> Bundle:
     )
 
 
+CLAMP = Gateway(clamp_mss=True)
+MASQUERADE = Gateway(True, ("eth0", "eth1"), ("10.0.0.0/8", "fd77::/48"))
+GATEWAYS = [None, None, CLAMP, MASQUERADE]
 WANTED = bundle(interface(peer(2, "10.0.0.2/32", "10.2.0.0/16"), peer(3, "10.0.0.3/32")))
 
 
@@ -330,6 +335,7 @@ def interfaces(draw: st.DrawFn, name: str, destinations: list[str]) -> Interface
         fwmark=draw(st.sampled_from([0, 7])),
         addresses=addresses,
         routes=tuple(Route(d, draw(st.sampled_from(sources))) for d in destinations),
+        gateway=draw(st.sampled_from(GATEWAYS)),
     )
 
 
@@ -361,7 +367,12 @@ def mangled(draw: st.DrawFn, observed: Observed) -> Observed:
         found.append(
             replace(seen, peers=peers, up=up, routes=seen.routes if up else (), private_key=private_key)
         )
-    return replace(observed, interfaces=tuple(found))
+    gateways = tuple(
+        draw(st.sampled_from([seen, replace(seen, altered="changed"), ObservedGateway(seen.interface)]))
+        for seen in observed.gateways
+        if draw(st.integers(0, 4))
+    )
+    return replace(observed, interfaces=tuple(found), gateways=gateways)
 
 
 @st.composite
@@ -452,6 +463,38 @@ def test_an_interrupted_apply_is_finished_by_the_next(
         host.execute(step)
     carry_out(wanted, host, before)
     assert converge(wanted, host.observe(), wanted) == ()
+
+
+@settings(max_examples=100, deadline=None)
+@given(situations())
+def test_firewall_tables_come_first_and_go_last(situation: tuple[Bundle, Bundle, SimulatedHost]) -> None:
+    before, wanted, host = situation
+    order = [
+        {SetGateway: 0, RemoveGateway: 2}.get(type(step.operation), 1)
+        for step in converge(wanted, host.observe(), before)
+    ]
+    assert order == sorted(order)
+
+
+def test_a_firewall_table_is_told_as_what_it_does() -> None:
+    deeds = ["MSS clamp", "masquerade to eth0 eth1 from 10.0.0.0/8 fd77::/48"]
+    host = done(bundle(interface(gateway=CLAMP)))
+    (step,) = carry_out(bundle(interface(gateway=MASQUERADE)), host)
+    change = step.change
+    assert (change.layer, change.item, change.action) == ("firewall", "wg0", "change")
+    assert (change.expected, change.actual) == (deeds, ["MSS clamp"])
+
+    altered = ObservedGateway("wg0", MASQUERADE, "without 'masquerade IPv4'")
+    found = replace(host.observe(), gateways=(altered,))
+    (step,) = converge(bundle(interface(gateway=MASQUERADE)), found, None)
+    assert step.change.actual == [*deeds, "but without 'masquerade IPv4'"]
+    (step,) = converge(bundle(interface()), found, None)
+    assert (step.change.action, step.change.expected) == ("remove", None)
+
+
+def test_a_table_that_outlived_its_interface_is_removed() -> None:
+    orphan = Observed(gateways=(ObservedGateway("wg7", CLAMP),))
+    assert [step.operation for step in converge(bundle(), orphan, None)] == [RemoveGateway("wg7")]
 
 
 def test_the_device_of_another_kind_is_named() -> None:

@@ -33,6 +33,8 @@ def host(
     addresses: Iterable[str] = (),
     mtu: int = 1420,
     backend: Literal["auto", "kernel", "userspace"] = "auto",
+    masquerade: Iterable[str] = (),
+    clamp_mss: bool | None = None,
     line: int = 1,
 ) -> Host:
     return Host(
@@ -51,6 +53,8 @@ def host(
         self_heal=False,
         where=at(line),
         places={"fleet_nat": at(line + 1000), "fleet_addresses": at(line + 2000)},
+        masquerade=tuple(masquerade),
+        clamp_mss=clamp_mss,
     )
 
 

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import pytest
 
 from agent import bundle as bundles
 from agent import report as reports
-from agent.bundle import Bundle
-from agent.converge import AddAddress, AddInterface, Operation, SetDevice, SetLink, SetPeer, Step
+from agent.bundle import Bundle, Gateway
+from agent.converge import AddAddress, AddInterface, Operation, SetDevice, SetGateway, SetLink, SetPeer, Step
 from agent.host.errors import HostError
-from agent.report import Change, ObservedPeer
+from agent.report import Change, Observed, ObservedPeer
 from agent.resident import engine as module
 from agent.resident import probe
 from agent.resident.admission import RefusedError
 from agent.resident.engine import Clocks, Engine, answer, refusal
 from agent.resident.health import PeerKey
 from agent.resident.store import Contents, Store, StoreError
-from agent.secret import SecretRef
+from agent.secret import SecretRef, Secrets
 from tests.agent.resident import fakehost
 from tests.agent.resident.fakehost import FakeHost
 from tests.agent.samples import OTHER_FLEET, bundle, interface, key, peer, secrets_of
+from tests.agent.simulated_host import SimulatedHost
 
 WALL = 1_700_000_000.0
 
@@ -161,6 +163,34 @@ def test_after_a_failure_nothing_is_removed(world: World) -> None:
     assert world.engine.converge("retry").complete
     assert set(world.host.devices) == {"wg1"}
     assert world.engine.report().problems == ()
+
+
+class WithoutNft:
+    """A host that can do everything but firewalls."""
+
+    def __init__(self) -> None:
+        self.simulated = SimulatedHost()
+
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+        return self.simulated.observe()
+
+    def execute(self, step: Step, secrets: Secrets) -> None:
+        if isinstance(step.operation, SetGateway):
+            raise HostError("wg0: install nftables")
+        self.simulated.execute(step)
+
+
+def test_a_firewall_that_cannot_be_made_keeps_nobody_in_the_fleet(tmp_path: Path) -> None:
+    host, gateway = WithoutNft(), Gateway(clamp_mss=True)
+    world = World(tmp_path, cast(Any, host))
+    world.apply(bundle(1, [interface(peers=(peer(2), peer(3)), gateway=gateway)]))
+    world.take(bundle(2, [interface(peers=(peer(2),), gateway=gateway)]))
+    done = world.engine.converge("apply")
+    assert [(change.layer, change.action) for change in done.changes] == [("peer", "remove")]
+    assert not done.complete
+    assert set(host.simulated.devices["wg0"].peers) == {peer(2).public_key}
+    assert [change.layer for change in world.engine.report().pending] == ["firewall"]
+    assert world.engine.report().problems == ("wg0: install nftables",)
 
 
 def test_interfaces_of_applies_that_failed_are_not_forgotten(world: World) -> None:

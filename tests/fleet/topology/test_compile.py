@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.bundle import Bundle, Peer, Route
+from agent.bundle import Bundle, Gateway, Peer, Route
 from agent.secret import SecretRef
 from fleet.inventory.model import Host, Inventory, Rule
 from tests.fleet import fleets
@@ -91,6 +91,39 @@ def test_hubs_transit_hosts_and_hosts_with_subnets_forward() -> None:
     )
     forwarding = {name for name, bundle in compiled(inventory).items() if bundle.forwarding}
     assert forwarding == {"hub", "site", "transit"}
+
+
+def test_who_masquerades_clamps_the_mss_unless_told_otherwise() -> None:
+    inventory = fleets.inventory(
+        [
+            fleets.host("hub", masquerade=["eth0"]),
+            fleets.host("spoke", nat=True),
+            fleets.host("site", nat=True, subnets=["192.168.1.0/24"]),
+            fleets.host("quiet", nat=True, masquerade=["eth0"], clamp_mss=False),
+            fleets.host("asked", nat=True, clamp_mss=True),
+        ],
+        [fleets.hub(["hub"], ["spoke", "site", "quiet", "asked"])],
+    )
+    gateways = {name: bundle.interfaces[0].gateway for name, bundle in compiled(inventory).items()}
+    clamps = {name: gateway.clamp_mss for name, gateway in gateways.items() if gateway}
+    assert clamps == {"hub": True, "quiet": False, "asked": True}
+
+
+def test_masquerade_is_for_the_pools_and_what_lies_behind_others() -> None:
+    inventory = fleets.inventory(
+        [
+            fleets.host("one", subnets=["10.1.0.0/16"], masquerade=["eth1"]),
+            fleets.host("two", subnets=["192.168.0.0/24", "fd01::/64"]),
+            fleets.host("three", masquerade=["eth0", "eth1"], clamp_mss=False),
+        ],
+        [fleets.mesh("one", "two", "three")],
+    )
+    bundles = compiled(inventory)
+    behind = ("192.168.0.0/24", "fd01::/64", "fd77:ac3e::/48")
+    assert bundles["one"].interfaces[0].gateway == Gateway(True, ("eth1",), ("10.77.0.0/16", *behind))
+    sources = ("10.1.0.0/16", "10.77.0.0/16", *behind)
+    assert bundles["three"].interfaces[0].gateway == Gateway(False, ("eth0", "eth1"), sources)
+    assert bundles["three"].forwarding
 
 
 def test_a_spoke_sends_the_pools_to_the_first_hub_and_exceptions_elsewhere() -> None:

@@ -56,6 +56,29 @@ def test_a_new_host_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1] == "+ fra1  its agent does not answer: the agent, wg0 10.77.0.1/32, 1 peer, 1 route"
 
 
+def test_a_firewall_table_is_shown_as_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    clamp, both = ["MSS clamp"], ["MSS clamp", "masquerade to eth0 from 10.77.0.0/16"]
+    work = Work(
+        "fra1",
+        True,
+        True,
+        (
+            Change("firewall", "wg0", "add", both),
+            Change("firewall", "wg1", "change", both, [*clamp, "but changed by hand"]),
+            Change("firewall", "wg2", "remove", None, clamp),
+        ),
+    )
+    new = Work("sgp1", True, True, (Change("firewall", "wg0", "add", both),), known=False)
+    apply.preview("acme", [work, new], [], [])
+    printed = capsys.readouterr().out
+    said = printed.splitlines()
+    deeds = "MSS clamp, masquerade to eth0 from 10.77.0.0/16"
+    assert f"no address, {deeds}" in " ".join(printed.split())
+    assert f"  + firewall   wg0: {deeds}" in said
+    assert f"  ~ firewall   wg1: MSS clamp, but changed by hand -> {deeds}" in said
+    assert "  - firewall   wg2: MSS clamp" in said
+
+
 def test_many_additions_are_counted_and_removals_named(capsys: pytest.CaptureFixture[str]) -> None:
     for action in ("add", "remove"):
         changes = tuple(Change("peer", f"wg0 peer h{number}", action) for number in range(30))
