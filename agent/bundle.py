@@ -29,6 +29,7 @@ Backend = Literal["auto", "kernel", "userspace"]
 _CHECKED = 1 << 17
 """How many values are remembered as good: in a mesh of a thousand hosts each occurs a thousand times."""
 
+_NETNS = re.compile(r"[a-zA-Z0-9_+=@:.-]{1,255}")
 _INTERFACE_NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
 
 
@@ -101,9 +102,11 @@ class Gateway:
 
 @dataclass(frozen=True)
 class Interface:
-    """One WireGuard device, its addresses (`a.b.c.d/len`) and routes; `mtu` in bytes, `fwmark` 0 for none.
+    """One WireGuard device, its addresses (`a.b.c.d/len`) and routes; `fwmark` 0 for none.
 
-    `gateway`: None where nothing is done to what is passed on.
+    `mtu` in bytes, None for what fits the ways to the peers; `gateway`: None where nothing is done to what is
+    passed on; `netns` names the network namespace (ip-netns(8)) that the interface is in, None for the host's
+    own, in which its UDP side always is.
     """
 
     name: str
@@ -111,12 +114,13 @@ class Interface:
     private_key: SecretRef
     public_key: str
     listen_port: int
-    mtu: int
+    mtu: Optional[int]
     addresses: tuple[str, ...]
     peers: tuple[Peer, ...]
     routes: tuple[Route, ...]
     fwmark: int = 0
     gateway: Optional[Gateway] = field(default=None, metadata=LATER)
+    netns: Optional[str] = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_interface_name(self.name)
@@ -124,7 +128,10 @@ class Interface:
             raise ValueError(f"masquerade: {self.name} leads into the fleet")
         _check_key(self.public_key)
         _check_range("listen_port", self.listen_port, 0, 65535)
-        _check_range("mtu", self.mtu, 576, 65535)
+        if self.mtu is not None:
+            _check_range("mtu", self.mtu, 576, 65535)
+        if self.netns is not None:
+            check_netns(self.netns)
         _check_range("fwmark", self.fwmark, 0, 2**32 - 1)
         for address in self.addresses:
             ipaddress.ip_interface(address)
@@ -213,6 +220,12 @@ def check_interface_name(name: str) -> None:
     """Raises ValueError for what Linux (net/core/dev.c, dev_valid_name) or wg-quick would not take."""
     if not _INTERFACE_NAME.fullmatch(name) or name in (".", ".."):
         raise ValueError(f"interface {name!r}: 1 to 15 letters, digits and _=+.-")
+
+
+def check_netns(name: str) -> None:
+    """Raises ValueError for what is no name of a network namespace (a file in /run/netns)."""
+    if not _NETNS.fullmatch(name) or name in (".", ".."):
+        raise ValueError(f"netns {name!r}: 1 to 255 letters, digits and _+=@:.-")
 
 
 @lru_cache(maxsize=_CHECKED)

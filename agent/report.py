@@ -57,7 +57,8 @@ class ObservedPeer:
 class ObservedInterface:
     """An interface as the host has it; `routes` are only those that carry our protocol number.
 
-    `answers`: whether its device could be asked; if not, what only the device knows is not here.
+    `answers`: whether its device could be asked; if not, what only the device knows is not here. `netns`: the
+    network namespace that it is in, None for the host's own.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ObservedInterface:
     peers: tuple[ObservedPeer, ...] = ()
     routes: tuple[Route, ...] = ()
     answers: bool = True
+    netns: Optional[str] = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         for address in self.addresses:
@@ -92,12 +94,21 @@ class ObservedGateway:
 
 
 @dataclass(frozen=True)
+class FittingMtu:
+    """What fits the ways to an interface's peers, in bytes, where the bundle leaves the MTU to the host."""
+
+    interface: str
+    mtu: int
+
+
+@dataclass(frozen=True)
 class Observed:
     """A host's network as far as bundles reach: the interfaces that one names or named, and forwarding."""
 
     interfaces: tuple[ObservedInterface, ...] = ()
     forwarding: bool = False
     gateways: tuple[ObservedGateway, ...] = field(default=(), metadata=LATER)
+    fitting: tuple[FittingMtu, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,14 @@ SANS_IO = {
     "asyncio",
     "subprocess",
 }
-PURE = ("agent/wireguard/", "agent/converge.py", "agent/bundle.py", "agent/report.py", "fleet/topology/")
+PURE = (
+    "agent/wireguard/",
+    "agent/converge/",
+    "agent/operations.py",
+    "agent/bundle.py",
+    "agent/report.py",
+    "fleet/topology/",
+)
 
 
 def _modules(package: str) -> list[Path]:

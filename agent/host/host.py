@@ -13,7 +13,18 @@ from collections.abc import Iterable
 from typing import Any, Literal, Optional
 
 from agent.bundle import Backend, Bundle
-from agent.converge import (
+from agent.host.device import Device, DeviceEdit, DeviceState, PeerEdit, SocketAddress
+from agent.host.errors import HostError, SilentError
+from agent.host.firewall import Firewall
+from agent.host.forwarding import Forwarding
+from agent.host.kernel import KernelDevice
+from agent.host.keys import KeyNames
+from agent.host.network import LinkState, Network
+from agent.host.reasons import sentence, why
+from agent.host.resolve import ResolveError, Resolver
+from agent.host.tunnel import Spawn, Tunnels
+from agent.host.userspace import UserspaceDevice
+from agent.operations import (
     AddAddress,
     AddInterface,
     RemoveAddress,
@@ -30,17 +41,6 @@ from agent.converge import (
     SetRoute,
     Step,
 )
-from agent.host.device import Device, DeviceEdit, DeviceState, PeerEdit, SocketAddress
-from agent.host.errors import HostError, SilentError
-from agent.host.firewall import Firewall
-from agent.host.forwarding import Forwarding
-from agent.host.kernel import KernelDevice
-from agent.host.keys import KeyNames
-from agent.host.network import LinkState, Network
-from agent.host.reasons import sentence, why
-from agent.host.resolve import ResolveError, Resolver
-from agent.host.tunnel import Spawn, Tunnels
-from agent.host.userspace import UserspaceDevice
 from agent.report import Observed, ObservedInterface, ObservedPeer
 from agent.secret import SecretRef, Secrets
 

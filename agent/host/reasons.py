@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from agent.converge import (
+from agent.operations import (
     AddAddress,
     AddInterface,
     Operation,

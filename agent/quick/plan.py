@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Optional
 
-from agent.converge import AddInterface, RemoveInterface, SetLink
+from agent.operations import AddInterface, RemoveInterface, SetLink
 from agent.quick import guard
 from agent.quick.conf import AUTO, OFF, QuickConf
 from agent.quick.guard import Family, Tool

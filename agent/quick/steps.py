@@ -1,7 +1,7 @@
 """What `up` and `down` do, one step a value, and each as the command that a person would type.
 
-Devices and links come and go by the steps of `agent.converge`. Pure. Refuses to know why a step is taken.
-Called by plan.
+Devices and links come and go by the operations of `agent.operations`. Pure. Refuses to know why a step is
+taken. Called by plan.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional, Union
 
-from agent.converge import AddInterface, RemoveInterface, SetLink
+from agent.operations import AddInterface, RemoveInterface, SetLink
 from agent.quick import guard
 from agent.quick.guard import Family
 from agent.wg.config import Config

@@ -14,8 +14,9 @@ from typing import Any, Callable, Optional, Protocol
 from agent import report as reports
 from agent.bundle import Bundle
 from agent.codec import encode
-from agent.converge import AddInterface, SetDevice, SetGateway, SetPeer, Step, converge
+from agent.converge import converge
 from agent.host.errors import HostError, SilentError
+from agent.operations import AddInterface, SetDevice, SetGateway, SetPeer, Step
 from agent.report import Change, Observed, Report
 from agent.resident import health, learned, probe
 from agent.resident.admission import RefusedError, admit, read

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.bundle import Bundle, split_endpoint
-from agent.converge import SetPeer, Step
+from agent.operations import SetPeer, Step
 from agent.report import Change, Observed
 from agent.resident.health import PeerKey, peers_of
 

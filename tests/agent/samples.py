@@ -70,4 +70,4 @@ def secrets_of(wanted: Bundle, value: int = 7) -> Secrets:
 def observed(wanted: Bundle, *seen: ObservedPeer, up: bool = True) -> Observed:
     """The bundle's first interface with these peers on it."""
     first = wanted.interfaces[0]
-    return Observed((ObservedInterface(first.name, "userspace", up, first.mtu, peers=tuple(seen)),))
+    return Observed((ObservedInterface(first.name, "userspace", up, first.mtu or 1420, peers=tuple(seen)),))

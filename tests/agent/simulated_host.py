@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Literal, Optional
 
 from agent.bundle import Route
-from agent.converge import (
+from agent.operations import (
     AddAddress,
     AddInterface,
     RemoveAddress,

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.bundle import Bundle, Gateway, Interface, Peer, Route
-from agent.converge import (
+from agent.converge import converge
+from agent.operations import (
     AddInterface,
     RemoveAllowedIPs,
     RemoveGateway,
@@ -23,7 +24,6 @@ from agent.converge import (
     SetPeer,
     SetRoute,
     Step,
-    converge,
 )
 from agent.report import FOREIGN, Observed, ObservedGateway, ObservedInterface, ObservedPeer
 from agent.secret import SecretRef

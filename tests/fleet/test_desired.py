@@ -269,7 +269,7 @@ def report(bundle: Bundle, **changes: object) -> Report:
         name=interface.name,
         backend="kernel",
         up=True,
-        mtu=interface.mtu,
+        mtu=interface.mtu or 1420,
         private_key=interface.private_key,
         public_key=interface.public_key,
         addresses=(*interface.addresses, "fe80::1/64"),

@@ -19,11 +19,12 @@ import pytest
 from pyroute2.iproute.linux import IPRoute
 
 from agent.bundle import Backend, Bundle, Interface, Peer, Route
-from agent.converge import AddInterface, SetRoute, Step, converge
+from agent.converge import converge
 from agent.host.errors import HostError
 from agent.host.forwarding import Forwarding
 from agent.host.host import Host
 from agent.host.network import PROTOCOL, Network
+from agent.operations import AddInterface, SetRoute, Step
 from agent.report import FOREIGN, Change, Observed, ObservedPeer
 from agent.secret import Secret, SecretRef, Secrets
 from agent.wireguard.x25519 import PrivateKey

@@ -12,7 +12,14 @@ from typing import Any, Optional, cast
 import pytest
 
 from agent.bundle import Backend, Bundle, Interface, Route
-from agent.converge import (
+from agent.host.device import DeviceEdit, DeviceState, PeerEdit, PeerState, SocketAddress
+from agent.host.errors import HostError, SilentError
+from agent.host.forwarding import Forwarding
+from agent.host.host import Host
+from agent.host.network import LinkState, Network
+from agent.host.resolve import ResolveError, Resolver
+from agent.host.userspace import UserspaceDevice
+from agent.operations import (
     AddAddress,
     AddInterface,
     Operation,
@@ -27,13 +34,6 @@ from agent.converge import (
     SetRoute,
     Step,
 )
-from agent.host.device import DeviceEdit, DeviceState, PeerEdit, PeerState, SocketAddress
-from agent.host.errors import HostError, SilentError
-from agent.host.forwarding import Forwarding
-from agent.host.host import Host
-from agent.host.network import LinkState, Network
-from agent.host.resolve import ResolveError, Resolver
-from agent.host.userspace import UserspaceDevice
 from agent.report import FOREIGN, Change, ObservedInterface, ObservedPeer
 from agent.secret import Secret, SecretRef, Secrets
 

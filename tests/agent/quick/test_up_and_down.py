@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.converge import AddInterface
+from agent.operations import AddInterface
 from agent.quick.conf import parse, split
 from agent.quick.plan import Way, abandon, connect, make, part, remove
 from tests.agent.quick import files

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
 
 from agent.bundle import Bundle, Interface, Peer
-from agent.converge import AddInterface, RemoveInterface, SetLink, SetPeer, Step
 from agent.host.errors import HostError
+from agent.operations import AddInterface, RemoveInterface, SetLink, SetPeer, Step
 from agent.report import Change, Observed, ObservedInterface, ObservedPeer
 from agent.secret import Secrets
 
@@ -62,7 +62,7 @@ class FakeHost:
                     device.name,
                     "userspace",
                     True,
-                    device.mtu,
+                    device.mtu or 1420,
                     peers=tuple(
                         self.peers.get(p.public_key, ObservedPeer(p.public_key)) for p in device.peers
                     ),

@@ -12,8 +12,17 @@ import pytest
 from agent import bundle as bundles
 from agent import report as reports
 from agent.bundle import Bundle, Gateway
-from agent.converge import AddAddress, AddInterface, Operation, SetDevice, SetGateway, SetLink, SetPeer, Step
 from agent.host.errors import HostError
+from agent.operations import (
+    AddAddress,
+    AddInterface,
+    Operation,
+    SetDevice,
+    SetGateway,
+    SetLink,
+    SetPeer,
+    Step,
+)
 from agent.report import Change, Observed, ObservedPeer
 from agent.resident import engine as module
 from agent.resident import probe

@@ -47,7 +47,7 @@ def observed(held: Bundle) -> Observed:
                 name=interface.name,
                 backend="userspace",
                 up=True,
-                mtu=interface.mtu,
+                mtu=interface.mtu or 1420,
                 private_key=interface.private_key,
                 public_key=interface.public_key,
                 listen_port=interface.listen_port,
