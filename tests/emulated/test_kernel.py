@@ -1,0 +1,43 @@
+"""Every test that is marked `kernel`, in an emulated machine whose kernel has WireGuard; none is skipped.
+
+One machine for each file of tests. By hand:
+`.venv/bin/python -m tests.emulated .venv/bin/python -m pytest -m kernel FILE`
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.emulated.machine import run
+
+ROOT = Path(__file__).parent.parent.parent
+MARK = "mark.kernel"
+FILES = sorted(
+    str(file.relative_to(ROOT))
+    for file in (ROOT / "tests").rglob("test_*.py")
+    if MARK in file.read_text() and file != Path(__file__)
+)
+LIMIT = 240
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(2 * LIMIT + 60)]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_in_an_emulated_machine(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    pytest_ = [sys.executable, "-m", "pytest", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
+    done = run(
+        [*pytest_, "-m", "kernel", "--durations=5", "--junit-xml=/share/report.xml", file],
+        tmp_path,
+        environment={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        limit=LIMIT,
+    )
+    print(done.output)
+    assert done.status == 0, f"{done.output}\n{done.console[-2000:]}"
+    (suite,) = ElementTree.parse(tmp_path / "report.xml").getroot()
+    assert int(suite.attrib["tests"]) > 0
+    assert suite.attrib["skipped"] == "0", done.output
