@@ -11,9 +11,12 @@ import sys
 USAGE = """\
 usage: fleet-agent COMMAND
 
-  report [--probe]         print what this host is, as JSON; --probe calls idle peers first
-  apply [--replace-fleet]  take {"bundle": ..., "secrets": [...]} from stdin, make it so, print a report
-  secrets                  print the keys that the agent holds
+  report [--probe] [--fleet NAME]
+                           print what this host is, as JSON; --probe calls idle peers first; --fleet, which
+                           may be repeated, says of which fleet where the host is in several: its name or id
+  apply [--replace-fleet]  take {"bundle": ..., "secrets": [...]} from stdin, make it so, print a report;
+                           --replace-fleet: also in the place of another fleet of the same name
+  secrets [--fleet NAME]   print the keys that the agent holds
   service                  be the resident agent, in the foreground
   supervise [--restart]    keep the agent running where no systemd does it; --restart starts it anew
   supervise --stop         end the agent and what keeps it running; devices and tunnels go on
@@ -45,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         return _tunnel(options)
     if command in _WG:
         return _wg(command, options)
+    if command in ("report", "secrets"):
+        return _question(command, options)
     allowed = {
-        "report": ({"--probe"}, _report),
         "apply": ({"--replace-fleet"}, _apply),
-        "secrets": (set(), _secrets),
         "service": (set(), _service),
         "supervise": ({"--restart", "--stop", "--foreground"}, _supervise),
         "version": (set(), _version),
@@ -65,22 +68,27 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _report(options: list[str]) -> int:
+def _question(command: str, options: list[str]) -> int:
+    fleets, rest = [], list(options)
+    while "--fleet" in rest[:-1]:
+        at = rest.index("--fleet")
+        fleets.append(rest[at + 1])
+        del rest[at : at + 2]
+    if rest not in ([], ["--probe"]) or (rest and command != "report"):
+        sys.stderr.write(f"fleet-agent: {command}: unknown words {rest}\n{USAGE}")
+        return 1
     from agent import client
 
-    return client.report("--probe" in options)
+    try:
+        return client.report(bool(rest), fleets) if command == "report" else client.secrets(fleets)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _apply(options: list[str]) -> int:
     from agent import client
 
     return client.apply("--replace-fleet" in options)
-
-
-def _secrets(_options: list[str]) -> int:
-    from agent import client
-
-    return client.secrets()
 
 
 def _service(_options: list[str]) -> int:

@@ -10,6 +10,7 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Sequence
 
 from agent.places import RUN, SOCKET
 
@@ -24,14 +25,18 @@ class NoAnswerError(Exception):
     """A sentence for people: why the agent did not answer."""
 
 
-def report(probe: bool, path: str = f"{RUN}/{SOCKET}") -> int:
-    """Prints a report; with `probe`, peers that there is no session with are called first."""
-    return _tell({"op": "report", "probe": probe}, path, REPORT_SECONDS, 0.0)
+def report(probe: bool, fleets: Sequence[str] = (), path: str = f"{RUN}/{SOCKET}") -> int:
+    """Prints a report; with `probe`, peers that there is no session with are called first.
+
+    `fleets` are ids and names: the report is of the fleet that has one of them; without any, of the only one
+    that the host is in.
+    """
+    return _tell({"op": "report", "probe": probe, "fleets": list(fleets)}, path, REPORT_SECONDS, 0.0)
 
 
-def secrets(path: str = f"{RUN}/{SOCKET}") -> int:
-    """Prints the keys that the agent holds."""
-    return _tell({"op": "secrets"}, path, REPORT_SECONDS, 0.0)
+def secrets(fleets: Sequence[str] = (), path: str = f"{RUN}/{SOCKET}") -> int:
+    """Prints the keys that the agent holds for a fleet, named as for a report."""
+    return _tell({"op": "secrets", "fleets": list(fleets)}, path, REPORT_SECONDS, 0.0)
 
 
 def apply(replace_fleet: bool, path: str = f"{RUN}/{SOCKET}") -> int:

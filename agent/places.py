@@ -16,6 +16,8 @@ STATE = "/var/lib/fleet-agent"
 """Stays: what the host should be, and the log of hosts without a journal."""
 INSTALLED = "/opt/fleet-agent"
 PROGRAM = INSTALLED + "/current/bin/fleet-agent"
+FLEETS = "fleets"
+"""Within STATE: a folder for each fleet that the host is in, named after the fleet's id."""
 SOCKET = "agent.sock"
 """Within RUN."""
 

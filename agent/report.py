@@ -11,7 +11,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Optional
 
-from agent.bundle import HIGHEST_REVISION, Gateway, Route, check_fleet
+from agent.bundle import HIGHEST_REVISION, Backend, Gateway, Route, check_fleet
 from agent.codec import LATER, decode, encode
 from agent.secret import SecretRef
 
@@ -103,12 +103,16 @@ class FittingMtu:
 
 @dataclass(frozen=True)
 class Observed:
-    """A host's network as far as bundles reach: the interfaces that one names or named, and forwarding."""
+    """A host's network as far as bundles reach: the interfaces that one names or named, and forwarding.
+
+    `shared` names the layers of the whole host that another fleet on it wants too, so that they stay.
+    """
 
     interfaces: tuple[ObservedInterface, ...] = ()
     forwarding: bool = False
     gateways: tuple[ObservedGateway, ...] = field(default=(), metadata=LATER)
     fitting: tuple[FittingMtu, ...] = field(default=(), metadata=LATER)
+    shared: tuple[Literal["forwarding"], ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,26 @@ class Link:
 
 
 @dataclass(frozen=True)
+class OtherFleet:
+    """Another fleet that the host is in.
+
+    `name` is its id and `bundle_version` None where what is kept of it cannot be read; `backends` are those
+    that its interfaces may have.
+    """
+
+    name: str
+    bundle_version: Optional[int]
+    backends: tuple[Backend, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """What a host says it is.
 
     `release` is the digest of the agent's own code; fleet, revision and digest are None before the
     first bundle. `pending` is what converging would still change; `problems` are sentences for people.
     `restarts` counts restarts of each interface's tunnel process; `time` is the host's wall clock.
+    All of this is about one fleet; `others` are those that the host is in besides.
     """
 
     version: int
@@ -151,6 +169,7 @@ class Report:
     problems: tuple[str, ...]
     restarts: dict[str, int]
     time: float
+    others: tuple[OtherFleet, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.version != VERSION:

@@ -23,7 +23,8 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
 
     `previous` is the bundle that the host was last brought to. It tells an endpoint that the operator
     changed from one that roamed: an endpoint differs where the device has none, or where it is not what
-    `previous` says for that peer. Forwarding is switched off where `previous` wanted it only.
+    `previous` says for that peer. Forwarding is switched off where `previous` wanted it only, and no other
+    fleet of the host does.
     Interfaces that were observed and are not in the bundle are removed last. Firewall tables come before
     everything and go after it: no packet is passed on without one that had it or will have it, for a
     connection that begins without masquerade never gets it.

@@ -73,4 +73,6 @@ def forwarding(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -
     if bundle.forwarding and not observed.forwarding:
         yield change("forwarding", "ip forwarding", "change", True, False, SetForwarding(True))
     elif observed.forwarding and not bundle.forwarding and previous is not None and previous.forwarding:
+        if "forwarding" in observed.shared:
+            return
         yield change("forwarding", "ip forwarding", "remove", False, True, SetForwarding(False))

@@ -1,13 +1,14 @@
-"""What the agent does: takes bundles, makes the host what its bundle says, says what the host is.
+"""What the agent does for one fleet: takes bundles, makes the host what its bundle says, says what it is.
 
 Job: the order of things (kept before carried out, additive before subtractive, read again before
-answered). Refuses to know sockets, processes and when to do what. Called by service.
+answered). Refuses to know sockets, processes, when to do what, and how there come to be several of it.
+Called by member.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol
 
@@ -18,8 +19,8 @@ from agent.converge import converge
 from agent.host.errors import HostError, SilentError
 from agent.operations import AddInterface, SetDevice, SetGateway, SetPeer, Step
 from agent.report import Change, Observed, Report
-from agent.resident import health, learned, probe
-from agent.resident.admission import RefusedError, admit, read
+from agent.resident import health, learned, neighbours, probe
+from agent.resident.admission import RefusedError, admit
 from agent.resident.health import PeerKey, Track
 from agent.resident.store import Contents, Store, StoreError, finished_contents, next_contents
 from agent.secret import Secrets
@@ -60,10 +61,11 @@ class Converged:
 
 
 class Engine:
-    """One host's agent without its surroundings.
+    """One fleet on one host, without its surroundings.
 
-    `alive` is called between changes, which may take seconds each; once `stopping` says so no further
-    change is begun. `restarts` and the sentences of `notes` are shown in reports.
+    `others` has what is kept of the host's other fleets, by their ids. `alive` is called between changes,
+    which may take seconds each; once `stopping` says so no further change is begun. `restarts` and the
+    sentences of `notes` are shown in reports.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Engine:
         release: str,
         restarts: dict[str, int],
         notes: Callable[[], tuple[str, ...]] = lambda: (),
+        others: Callable[[], Mapping[str, Contents]] = dict,
         alive: Callable[[], None] = lambda: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -86,6 +89,7 @@ class Engine:
         self._release = release
         self._restarts = restarts
         self._notes = notes
+        self._others = others
         self._alive = alive
         self._stopping = stopping
         self._contents = Contents()
@@ -98,6 +102,11 @@ class Engine:
         self._store_problem: Optional[str] = None
         self.tunnels: frozenset[str] = frozenset()
         """Interfaces that lived by a process when they were last seen."""
+
+    @property
+    def contents(self) -> Contents:
+        """What is kept."""
+        return self._contents
 
     @property
     def bundle(self) -> Optional[Bundle]:
@@ -116,10 +125,16 @@ class Engine:
             self._store_problem = str(error)
             self._log(str(error))
 
-    def take(self, bundle: Any, secrets: Any, replace_fleet: bool) -> None:
-        """Keeps a bundle that a client sent; the host is as before. Raises RefusedError, StoreError."""
-        wanted, given = read(bundle, secrets)
+    @property
+    def left(self) -> bool:
+        """Whether the host is in this fleet no more, and nothing of it is left."""
         held = self._contents
+        return held.bundle is not None and held.finished and not (held.bundle.interfaces or held.interfaces)
+
+    def take(self, wanted: Bundle, given: Secrets, replace_fleet: bool) -> None:
+        """Keeps a bundle that a client sent; the host is as before. Raises RefusedError, StoreError."""
+        held = self._contents
+        neighbours.check_beside(wanted, self._others().values())
         kept = admit(wanted, given, held.bundle, held.secrets, replace_fleet)
         if wanted == held.bundle and kept == held.secrets:
             return
@@ -185,6 +200,7 @@ class Engine:
             problems=tuple(dict.fromkeys(stored + self._problems + silent + self._notes())),
             restarts=dict(self._restarts),
             time=wall,
+            others=tuple(neighbours.told(*other) for other in self._others().items()),
         )
 
     def call(self) -> frozenset[PeerKey]:
@@ -226,6 +242,7 @@ class Engine:
         if self._retired:
             secrets = Secrets([*self._retired.items(), *secrets.items()])
         observed = self._host.observe(contents.bundle, secrets, contents.interfaces)
+        observed = neighbours.own_part(observed, self._others().values())
         self._learn(observed)
         peers = health.peers_of(observed)
         self._shaken = {

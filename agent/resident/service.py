@@ -1,8 +1,9 @@
 """The resident agent: `fleet-agent service`.
 
-Job: the loop that joins clients, link events, time and signals to the engine; one thread. Refuses to
-decide what is due (keeper), what a bundle is worth (admission) or what differs (converge). Called by
-cli. Ending it ends nothing else: devices and tunnel processes go on.
+Job: the loop that joins clients, link events, time and signals to the host's fleets; one thread, so that
+two fleets never change the host at once. Refuses to decide what is due (member), which fleet is meant
+(fleets), what a bundle is worth (admission) or what differs (converge). Called by cli. Ending it ends
+nothing else: devices and tunnel processes go on.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
 from agent import places
 from agent.log import log
-from agent.resident.engine import Clocks, Converged, Engine, HostLike, answer, refusal
+from agent.resident.admission import RefusedError
+from agent.resident.engine import Clocks, HostLike, answer, refusal
 from agent.resident.files import Lock, private_folder
+from agent.resident.fleets import Fleets
 from agent.resident.health import PeerKey
-from agent.resident.keeper import Keeper
+from agent.resident.member import Member, Surroundings
 from agent.resident.notify import Notifier
 from agent.resident.server import Client, Server
-from agent.resident.store import Store
 from agent.resident.watch import Watch, indexes
 
 LOCK = "service.lock"
 LOOK_SECONDS = 1.0
 """How often the interfaces are looked up: microseconds of work."""
-OBSERVE_SECONDS = 30.0
-"""How often the host is observed in full: milliseconds of work."""
 ANSWER_SECONDS = 6.0
 """How long called peers may take: a call that was lost is repeated after REKEY_TIMEOUT, at most 5.34 s."""
 _POLL_ANSWERS = 0.2
@@ -46,38 +47,30 @@ class Probe:
     """A client that waits for the answers of called peers."""
 
     client: Client
+    member: Member
     called: frozenset[PeerKey]
     deadline: float
 
 
 class Service:
-    """Joins the parts; `run` returns once `stop` was called."""
+    """Joins the parts; what the fleets keep is below `state`. `run` returns once `stop` was called."""
 
-    def __init__(self, host: HostLike, server: Server, store: Store, notifier: Notifier) -> None:
+    def __init__(self, host: HostLike, server: Server, state: Path, notifier: Notifier) -> None:
         self._stop = False
         self._notifier = notifier
-        self._keeper = Keeper()
-        self._engine = Engine(
-            host,
-            store,
-            Clocks(time.monotonic, time.time),
-            log,
-            release=places.release(),
-            restarts=self._keeper.restarts,
-            notes=lambda: self._keeper.notes(time.monotonic()),
-            alive=notifier.alive,
-            stopping=lambda: self._stop,
-        )
+        clocks = Clocks(time.monotonic, time.time)
+        around = Surroundings(host, clocks, places.release(), notifier.alive, lambda: self._stop)
+        self._fleets = Fleets(around, state)
         self._server = server
         self._watch = _watch()
         self._probes: list[Probe] = []
         self._next_look = 0.0
-        self._next_observe = 0.0
 
     def run(self, wake: socket.socket) -> None:
         """Converges, then serves until `stop`; `wake` becomes readable at a signal."""
-        self._engine.load()
-        self._guarded(lambda: self._restore("start"))
+        self._fleets.load()
+        for member in self._fleets.members:
+            self._guarded(partial(member.restore, "start"))
         self._notifier.ready()
         log(f"ready, release {places.release()[:12]}")
         poll = select.poll()
@@ -92,9 +85,10 @@ class Service:
             if self._watch is not None and self._watch.fileno() in events:
                 self._watch.drain()
                 self._next_look = 0.0
-            self._guarded(self._keep)
+            self._keep()
             self._serve()
-            self._guarded(self._answer_probes)
+            self._answer_probes()
+            self._fleets.let_go()
         self._notifier.stopping()
 
     def stop(self) -> None:
@@ -107,7 +101,8 @@ class Service:
             self._watch.close()
 
     def _patience(self, now: float) -> float:
-        times = [self._next_look, self._next_observe, self._keeper.deadline, self._server.deadline]
+        times = [self._next_look, self._server.deadline]
+        times += [member.deadline for member in self._fleets.members]
         times += [now + _POLL_ANSWERS] if self._probes else []
         return max(0.0, min(at for at in times if at is not None) - now)
 
@@ -120,45 +115,14 @@ class Service:
 
     def _keep(self) -> None:
         now = time.monotonic()
+        members = self._fleets.members
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            found = indexes(self._keeper.expected())
-            for name in self._keeper.see(now, found, self._engine.tunnels):
-                log(f"{name} is gone; it is made again in {self._keeper.wait(name, now):g} s")
-        if now >= self._next_observe:
-            try:
-                self._observe(now)
-            finally:
-                self._next_observe = time.monotonic() + OBSERVE_SECONDS
-        if self._keeper.due(now):
-            lost = self._keeper.lost()
-            self._restore(f"{' '.join(lost)} was gone" if lost else "again")
-
-    def _observe(self, now: float) -> None:
-        """Follows the links, and finds what the look-ups cannot."""
-        report = self._engine.report()
-        bundle = self._engine.bundle
-        hangs = any(not interface.answers for interface in report.observed.interfaces)
-        if bundle is not None and report.pending and (bundle.self_heal or hangs):
-            self._keeper.heal(now)
-
-    def _converge(self, why: str) -> Converged:
-        done = self._engine.converge(why)
-        bundle = self._engine.bundle
-        names = [] if bundle is None else [interface.name for interface in bundle.interfaces]
-        for name in done.revived:
-            self._keeper.count(name)
-        self._keeper.converged(time.monotonic(), done.complete, indexes(names))
-        self._next_observe = 0.0
-        return done
-
-    def _restore(self, why: str) -> None:
-        """Converges without being asked to, and calls the peers that this may have put out of reach."""
-        self._call(self._converge(why))
-
-    def _call(self, done: Converged) -> None:
-        if done.shaken:
-            self._engine.call()
+            found = indexes(name for member in members for name in member.expected())
+            for member in members:
+                self._guarded(partial(member.see, found))
+        for member in members:
+            self._guarded(member.keep)
 
     def _serve(self) -> None:
         for client, request in self._server.requests(time.monotonic()):
@@ -173,30 +137,31 @@ class Service:
     def _carry_out(self, client: Client, request: dict[str, Any]) -> Optional[dict[str, Any]]:
         """The answer, or None where it comes later."""
         operation = request.get("op")
-        if operation == "report" and request.get("probe"):
-            called = self._engine.call()
-            self._probes.append(Probe(client, called, time.monotonic() + ANSWER_SECONDS))
-            return None
-        if operation == "report":
-            return answer(self._engine.report())
-        if operation == "secrets":
-            return {"ok": True, "secrets": self._engine.secrets.to_json()}
         if operation == "apply":
             replace = request.get("replace_fleet") is True
-            self._engine.take(request.get("bundle"), request.get("secrets"), replace)
-            done = self._converge("apply")
-            self._guarded(lambda: self._call(done))
-            return answer(self._engine.report(), done.changes)
-        return {"ok": False, "error": "an operation that this agent does not know"}
+            member = self._fleets.take(request.get("bundle"), request.get("secrets"), replace)
+            done = member.converge("apply")
+            self._guarded(lambda: member.call(done))
+            return answer(member.engine.report(), done.changes)
+        if operation not in ("report", "secrets"):
+            return {"ok": False, "error": "an operation that this agent does not know"}
+        member = self._fleets.find(_words(request)) or self._fleets.nobody()
+        if operation == "secrets":
+            return {"ok": True, "secrets": member.engine.secrets.to_json()}
+        if request.get("probe"):
+            called = member.engine.call()
+            self._probes.append(Probe(client, member, called, time.monotonic() + ANSWER_SECONDS))
+            return None
+        return answer(member.engine.report())
 
     def _answer_probes(self) -> None:
         now = time.monotonic()
         for probe in list(self._probes):
             try:
-                probe.called = self._engine.unanswered(probe.called)
+                probe.called = probe.member.engine.unanswered(probe.called)
                 if probe.called and now < probe.deadline:
                     continue
-                found = answer(self._engine.report())
+                found = answer(probe.member.engine.report())
             except Exception as error:
                 found = refusal(error)
             self._probes.remove(probe)
@@ -216,7 +181,7 @@ def run(run_folder: Path = Path(places.RUN), state_folder: Path = Path(places.ST
         print(f"{run_folder}: {error.strerror}; the agent needs root", file=sys.stderr)
         return 1
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # our memory has keys in it
-    service = Service(_host(), server, Store(state_folder), Notifier(os.environ))
+    service = Service(_host(), server, state_folder, Notifier(os.environ))
     wake, signalled = socket.socketpair()
     signalled.setblocking(False)
     signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
@@ -259,6 +224,14 @@ def _watch() -> Optional[Watch]:
     except OSError as error:
         log(f"the kernel does not tell of links ({error.strerror}): looking every {LOOK_SECONDS:g} s")
         return None
+
+
+def _words(request: dict[str, Any]) -> list[str]:
+    """The ids and names of the fleet that a request is about. Raises RefusedError."""
+    words = request.get("fleets", [])
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise RefusedError("fleets: expected a list of ids and names")
+    return words
 
 
 def _is_expected(error: Exception) -> bool:

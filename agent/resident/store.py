@@ -1,16 +1,17 @@
-"""What a host should be, kept over reboots: one file, so that it is always wholly old or wholly new.
+"""What a host should be for one fleet, kept over reboots: one file, always wholly old or wholly new.
 
-Job: read and replace STATE/state.json. It holds the bundle with its secrets, the bundle that was last
+Job: read and replace FOLDER/state.json. It holds the bundle with its secrets, the bundle that was last
 carried out in full (an endpoint that the operator changed differs from it, one that roamed does not),
-and the interfaces that were ever made and may still be there. Beside it, STATE/endpoints.json holds where
-peers behind NAT were last. Refuses to decide which bundle is
-welcome. Called by engine.
+and the interfaces that were ever made and may still be there. Beside it, FOLDER/endpoints.json holds where
+peers behind NAT were last. Refuses to decide which bundle is welcome. Called by engine and fleets.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from agent import bundle as bundles
 from agent.bundle import Bundle
 from agent.codec import loads
 from agent.resident import learned
-from agent.resident.files import private_folder, replace_file
+from agent.resident.files import private_folder, replace_file, sync_folder
 from agent.resident.learned import Endpoints
 from agent.secret import Secrets
 
@@ -57,8 +58,34 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = folder / "state.json"
-        self._endpoints = folder / "endpoints.json"
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / "state.json"
+
+    @property
+    def _endpoints(self) -> Path:
+        return self._folder / "endpoints.json"
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    def exists(self) -> bool:
+        """Whether anything is kept."""
+        return self._file.exists()
+
+    def move(self, folder: Path) -> None:
+        """Keeps everything in `folder` from now on, which must be beside the one before. Raises OSError."""
+        self._folder.rename(folder)
+        sync_folder(folder.parent)
+        self._folder = folder
+
+    def remove(self) -> None:
+        """Nothing is kept any more, the folder included. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._folder)
+        sync_folder(self._folder.parent)
 
     def load(self) -> Contents:
         """Nothing kept: empty contents, and no file is made. Raises StoreError where it cannot be read."""

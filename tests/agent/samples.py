@@ -58,6 +58,18 @@ def bundle(revision: int = 1, interfaces: Optional[Iterable[Interface]] = None, 
     return Bundle(**{**defaults, **fields})
 
 
+def other(name: str = "wg1", revision: int = 1, **fields: Any) -> Bundle:
+    """Of another fleet; it collides with no other sample, unless `fields` of its interface do."""
+    values: dict[str, Any] = {
+        "listen_port": 51821,
+        "addresses": ("10.88.0.1/32",),
+        "routes": (Route("10.88.0.0/16"),),
+        "peers": (peer(4, addresses=("10.88.0.4",), allowed_ips=("10.88.0.4/32",)),),
+    }
+    wanted = interface(name, **{**values, **fields})
+    return bundle(revision, [wanted], fleet=OTHER_FLEET, fleet_name="beta")
+
+
 def secrets(refs: Iterable[SecretRef], value: int = 7) -> Secrets:
     return Secrets((ref, Secret(bytes([value]) * 32)) for ref in refs)
 

@@ -61,8 +61,8 @@ def give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 @pytest.mark.parametrize("probe", [False, True])
 def test_a_report(path: Path, probe: bool, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     with agent(path, b'{"ok":true,"report":{}}\n') as asked:
-        assert client.report(probe, str(path)) == 0
-    assert json.loads(asked[0]) == {"op": "report", "probe": probe}
+        assert client.report(probe, path=str(path)) == 0
+    assert json.loads(asked[0]) == {"op": "report", "probe": probe, "fleets": []}
     assert capfdbinary.readouterr().out == b'{"ok":true,"report":{}}\n'
 
 
@@ -70,7 +70,7 @@ def test_a_failure_is_printed_and_is_exit_code_1(
     path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     with agent(path, b'{"ok":false,"error":"why"}\n'):
-        assert client.secrets(str(path)) == 1
+        assert client.secrets(path=str(path)) == 1
     assert capfdbinary.readouterr().out == b'{"ok":false,"error":"why"}\n'
 
 
@@ -103,7 +103,7 @@ def test_no_agent_is_one_sentence(path: Path, stale: bool, capsys: pytest.Captur
     if stale:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
-    assert client.report(False, str(path)) == 1
+    assert client.report(False, path=str(path)) == 1
     found = capsys.readouterr()
     assert found.out == ""
     assert found.err.count("\n") == 1
@@ -112,7 +112,7 @@ def test_no_agent_is_one_sentence(path: Path, stale: bool, capsys: pytest.Captur
 
 def test_an_agent_that_ends_meanwhile_is_one_sentence(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with agent(path, b'{"ok":tr'):
-        assert client.report(False, str(path)) == 1
+        assert client.report(False, path=str(path)) == 1
     found = capsys.readouterr()
     assert found.out == ""
     assert "ask again" in found.err
@@ -125,7 +125,7 @@ def test_an_agent_that_hangs_is_one_sentence(
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(1)
-        assert client.report(False, str(path)) == 1
+        assert client.report(False, path=str(path)) == 1
     assert "did not answer within 0.1 s" in capsys.readouterr().err
 
 

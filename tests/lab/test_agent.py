@@ -15,7 +15,7 @@ import pytest
 from nacl.public import PrivateKey
 
 from agent.bundle import to_json
-from tests.lab.agents import AgentHost, agent_pair, linked
+from tests.lab.agents import FLEET, AgentHost, agent_pair, linked
 from tests.lab.namespaces import wait_until
 
 pytestmark = pytest.mark.lab
@@ -210,7 +210,10 @@ def test_a_full_disk_keeps_the_old_bundle_and_says_so(pair: Pair) -> None:
     bundle, secrets = linked(first, second, 2, keepalive=25)
     done = first.agent("apply", stdin=json.dumps({"bundle": to_json(bundle), "secrets": secrets.to_json()}))
     assert done.returncode == 1
-    assert "no space left for /var/lib/fleet-agent/state.json" in json.loads(done.stdout)["error"]
+    assert (
+        f"no space left for /var/lib/fleet-agent/fleets/{FLEET}/state.json"
+        in json.loads(done.stdout)["error"]
+    )
     assert first.report().revision == 1
     assert first.pings(second.v4)
     first.run("rm", "/var/lib/fleet-agent/filler")

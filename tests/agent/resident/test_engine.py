@@ -9,7 +9,6 @@ from typing import Any, Optional, cast
 
 import pytest
 
-from agent import bundle as bundles
 from agent import report as reports
 from agent.bundle import Bundle, Gateway
 from agent.host.errors import HostError
@@ -68,7 +67,7 @@ class World:
         return self.engine
 
     def take(self, wanted: Bundle, replace_fleet: bool = False) -> None:
-        self.engine.take(bundles.to_json(wanted), secrets_of(wanted).to_json(), replace_fleet)
+        self.engine.take(wanted, secrets_of(wanted), replace_fleet)
 
     def apply(self, wanted: Bundle) -> list[str]:
         """Takes and carries out a bundle; what was done."""

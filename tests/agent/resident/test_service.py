@@ -16,16 +16,15 @@ from agent import client
 from agent.bundle import Bundle
 from agent.report import from_json as report_from_json
 from agent.resident import engine as engines
-from agent.resident import keeper
+from agent.resident import keeper, member
 from agent.resident import probe as probes
 from agent.resident import service as module
 from agent.resident.notify import Notifier
 from agent.resident.server import Server
 from agent.resident.service import Service
-from agent.resident.store import Store
 from tests.agent.resident import fakehost
 from tests.agent.resident.fakehost import FakeHost
-from tests.agent.samples import OTHER_FLEET, bundle, interface, peer, secrets_of
+from tests.agent.samples import OTHER_FLEET, bundle, interface, other, peer, secrets_of
 from tests.lab.namespaces import wait_until
 
 
@@ -36,7 +35,7 @@ class Running:
         self.host = host
         self.socket = folder / "run" / "agent.sock"
         self._server = Server(self.socket)
-        self.service = Service(host, self._server, Store(folder / "state"), Notifier(environ))
+        self.service = Service(host, self._server, folder / "state", Notifier(environ))
         self._wake, self._signal = socket.socketpair()
         self._thread = threading.Thread(target=self.service.run, args=(self._wake,))
         self._thread.start()
@@ -74,12 +73,13 @@ Start = Callable[..., Running]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setattr(engines, "converge", fakehost.converge)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(module, "OBSERVE_SECONDS", 0.05)
+    monkeypatch.setattr(member, "OBSERVE_SECONDS", 0.05)
     monkeypatch.setattr(keeper, "RETRY", (0.05,))
     running: list[Running] = []
 
     def make(host: FakeHost, **environ: str) -> Running:
         monkeypatch.setattr(module, "indexes", host.look)
+        monkeypatch.setattr(member, "indexes", host.look)
         running.append(Running(tmp_path, host, environ))
         return running[-1]
 
@@ -115,9 +115,41 @@ def test_what_is_refused_is_one_sentence(start: Start) -> None:
     assert agent.apply(bundle(1, fleet=OTHER_FLEET), replace_fleet=True)["report"]["fleet"] == OTHER_FLEET
 
 
+def test_two_fleets_have_a_request_and_a_fate_of_their_own(start: Start) -> None:
+    agent = start(FakeHost())
+    agent.apply(bundle(1))
+    agent.apply(other())
+    refused = agent.ask(op="report")
+    assert refused["error"] == "this host is in several fleets, acme, beta: say which, with --fleet NAME"
+    agent.host.failing = {"wg0"}
+    failed = agent.apply(bundle(2, [interface(mtu=1300)]))
+    assert failed["report"]["problems"] == ["wg0: it cannot be done"]
+    agent.host.lose("wg1")
+    wait_until(lambda: "wg1" in agent.host.devices, "the other fleet's device")
+    report = report_from_json(agent.ask(op="report", fleets=["beta"], probe=True)["report"])
+    assert (report.fleet, report.problems, report.restarts) == (OTHER_FLEET, (), {"wg1": 1})
+    assert agent.ask(op="secrets", fleets=[OTHER_FLEET])["secrets"] == secrets_of(other()).to_json()
+
+
+def test_a_fleet_that_is_left_is_forgotten_once_its_last_report_is_out(start: Start) -> None:
+    agent = start(FakeHost())
+    agent.apply(bundle(1))
+    assert agent.apply(bundle(2, []))["report"]["revision"] == 2
+    assert agent.report().fleet is None
+    assert not any((agent.socket.parent.parent / "state" / "fleets").iterdir())
+
+
 @pytest.mark.parametrize(
     "request_",
-    [{}, {"op": 7}, {"op": "apply"}, {"op": "apply", "bundle": [], "secrets": 1}, {"op": ["report"]}],
+    [
+        {},
+        {"op": 7},
+        {"op": "apply"},
+        {"op": "apply", "bundle": [], "secrets": 1},
+        {"op": ["report"]},
+        {"op": "report", "fleets": "acme"},
+        {"op": "report", "fleets": [1]},
+    ],
 )
 def test_nonsense_does_not_end_it(start: Start, request_: dict[str, Any]) -> None:
     agent = start(FakeHost())
@@ -145,7 +177,7 @@ def test_the_end_takes_nothing_away(start: Start) -> None:
 def test_a_tunnel_that_hangs_is_a_problem_until_it_is_replaced_and_counted(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "OBSERVE_SECONDS", 0.05)
+    monkeypatch.setattr(member, "OBSERVE_SECONDS", 0.05)
     agent = start(FakeHost())
     agent.apply(bundle(1))
     agent.host.failing.add("wg0")  # it does not hang for long enough yet

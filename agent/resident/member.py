@@ -1,0 +1,112 @@
+"""One fleet of this host: its engine, and when to turn to it.
+
+Job: join what was seen of interfaces and the time (keeper) to converging and observing (engine). Refuses
+to know clients and other fleets. Called by fleets, which holds them, and service, which guards each call:
+what fails here concerns one fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from agent.log import log
+from agent.resident.engine import Clocks, Converged, Engine, HostLike
+from agent.resident.keeper import Keeper
+from agent.resident.store import Contents, Store
+from agent.resident.watch import indexes
+
+OBSERVE_SECONDS = 30.0
+"""How often the host is observed in full: milliseconds of work."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the engines of a host share; `alive` and `stopping` are those of Engine."""
+
+    host: HostLike
+    clocks: Clocks
+    release: str
+    alive: Callable[[], None]
+    stopping: Callable[[], bool]
+
+
+class Member:
+    """The fleet that is kept in `store`."""
+
+    def __init__(
+        self, around: Surroundings, store: Store, others: Callable[[Member], Mapping[str, Contents]]
+    ) -> None:
+        self.store = store
+        self._clock = around.clocks.monotonic
+        self._keeper = Keeper()
+        self.engine = Engine(
+            around.host,
+            store,
+            around.clocks,
+            log,
+            release=around.release,
+            restarts=self._keeper.restarts,
+            notes=lambda: self._keeper.notes(self._clock()),
+            others=lambda: others(self),
+            alive=around.alive,
+            stopping=around.stopping,
+        )
+        self._next_observe = 0.0
+
+    @property
+    def deadline(self) -> float:
+        """When `keep` has something to do."""
+        due = self._keeper.deadline
+        return self._next_observe if due is None else min(due, self._next_observe)
+
+    def expected(self) -> tuple[str, ...]:
+        """The interfaces to keep an eye on."""
+        return self._keeper.expected()
+
+    def see(self, found: Mapping[str, Optional[int]]) -> None:
+        """The indexes of the expected interfaces as they are now."""
+        now = self._clock()
+        for name in self._keeper.see(now, found, self.engine.tunnels):
+            log(f"{name} is gone; it is made again in {self._keeper.wait(name, now):g} s")
+
+    def keep(self) -> None:
+        """Observes and converges where that is due."""
+        now = self._clock()
+        if now >= self._next_observe:
+            try:
+                self._observe(now)
+            finally:
+                self._next_observe = self._clock() + OBSERVE_SECONDS
+        if self._keeper.due(now):
+            lost = self._keeper.lost()
+            self.restore(f"{' '.join(lost)} was gone" if lost else "again")
+
+    def converge(self, why: str) -> Converged:
+        """Makes the host what its bundle says; what could not be done is due again before long."""
+        done = self.engine.converge(why)
+        bundle = self.engine.bundle
+        names = [] if bundle is None else [interface.name for interface in bundle.interfaces]
+        for name in done.revived:
+            self._keeper.count(name)
+        self._keeper.converged(self._clock(), done.complete, indexes(names))
+        self._next_observe = 0.0
+        return done
+
+    def restore(self, why: str) -> None:
+        """Converges without being asked to, and calls the peers that this may have put out of reach."""
+        self.call(self.converge(why))
+
+    def call(self, done: Converged) -> None:
+        """Calls the peers that converging may have put out of reach."""
+        if done.shaken:
+            self.engine.call()
+
+    def _observe(self, now: float) -> None:
+        """Follows the links, and finds what the look-ups cannot."""
+        report = self.engine.report()
+        bundle = self.engine.bundle
+        hangs = any(not interface.answers for interface in report.observed.interfaces)
+        if bundle is not None and report.pending and (bundle.self_heal or hangs):
+            self._keeper.heal(now)
