@@ -11,7 +11,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Optional
 
-from agent.bundle import HIGHEST_REVISION, Backend, Gateway, Route, check_fleet
+from agent.bundle import HIGHEST_REVISION, Gateway, Route, check_fleet
 from agent.codec import LATER, decode, encode
 from agent.secret import SecretRef
 
@@ -134,15 +134,10 @@ class Link:
 
 @dataclass(frozen=True)
 class OtherFleet:
-    """Another fleet that the host is in.
-
-    `name` is its id and `bundle_version` None where what is kept of it cannot be read; `backends` are those
-    that its interfaces may have.
-    """
+    """Another fleet that the host is in: `name` is its id, `bundle_version` None where it cannot be read."""
 
     name: str
     bundle_version: Optional[int]
-    backends: tuple[Backend, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,7 @@ def own_part(observed: Observed, others: Iterable[Contents]) -> Observed:
 def told(fleet: str, contents: Contents) -> OtherFleet:
     """What the report of one fleet says of another, whose id is `fleet`."""
     bundle = contents.bundle
-    if bundle is None:
-        return OtherFleet(fleet, None)
-    backends = tuple(sorted({interface.backend for interface in bundle.interfaces}))
-    return OtherFleet(bundle.fleet_name, bundle.version, backends)
+    return OtherFleet(fleet, None) if bundle is None else OtherFleet(bundle.fleet_name, bundle.version)
 
 
 def check_beside(wanted: Bundle, others: Iterable[Contents]) -> None:

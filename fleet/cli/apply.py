@@ -50,7 +50,8 @@ def command(
         bool, typer.Option("--adopt", help="Take over the fleet that the hosts belong to, with its keys.")
     ] = False,
     new_fleet: Annotated[
-        bool, typer.Option("--new-fleet", help="Start anew, with new keys, whatever the hosts belong to.")
+        bool,
+        typer.Option("--new-fleet", help="Start anew, with new keys, in place of this fleet."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -96,6 +97,7 @@ def _apply(fleet: Inventory, options: Options) -> int:
                 reach(
                     fleet.hosts.values(),
                     find(fleet),
+                    fleets=[*([] if memory is None else [memory.fleet_id]), fleet.name],
                     forks=options.forks,
                     timeout=options.timeout,
                     event=progress.event,
@@ -137,7 +139,8 @@ def _carry_out(
     busy = len(prepared.busy)
     if not options.json:
         works = [job.work for job in prepared.jobs.values()]
-        view.preview(fleet.name, works, list(prepared.outcomes.values()), _notes(options, reached, desired))
+        notes = [*_notes(options, reached, desired), *prepared.notes]
+        view.preview(fleet.name, works, list(prepared.outcomes.values()), notes)
     if busy and not options.yes and not _agrees(options, busy):
         raise FleetError("Nothing was written.")
     outcomes = {

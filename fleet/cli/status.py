@@ -35,7 +35,7 @@ def command(
     fleet = load(inventory)
     names = select(fleet, limit)
     hosts = [fleet.hosts[name] for name in names]
-    found = statuses(hosts, find(fleet), forks=forks, timeout=timeout, probe=probe)
+    found = statuses(hosts, find(fleet), fleet=fleet.name, forks=forks, timeout=timeout, probe=probe)
     if json:
         view.show_json(found)
     else:

@@ -7,6 +7,7 @@ Called by rollout.
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from agent.codec import CodecError, decode, loads
 from agent.report import Change, Report
 from agent.report import from_json as report_from_json
 from agent.secret import Secrets
+from fleet.delivery.facts import report_options
 from fleet.delivery.release import ROOT
 from fleet.transport.base import Completed, Transport, TransportError
 
@@ -49,20 +51,24 @@ def apply(transport: Transport, bundle: Bundle, secrets: Secrets, replace_fleet:
         raise _unreadable(transport, error) from None
 
 
-def report(transport: Transport, probe: bool) -> Report:
-    """The host's report; with `probe`, its agent calls idle peers first. Raises TransportError."""
-    option = " --probe" if probe else ""
+def report(transport: Transport, fleet: str, probe: bool) -> Report:
+    """The host's report of the fleet with this id; with `probe`, its agent calls idle peers first.
+
+    Raises TransportError.
+    """
+    command = shlex.join([_PROGRAM, "report", *report_options([fleet], probe)])
     timeout = transport.timeout + (_PROBE_SECONDS if probe else 0)
-    answer = _answer(transport, transport.run(f"{_PROGRAM} report{option}", timeout=timeout))
+    answer = _answer(transport, transport.run(command, timeout=timeout))
     try:
         return report_from_json(answer.get("report"))
     except CodecError as error:
         raise _unreadable(transport, error) from None
 
 
-def secrets(transport: Transport) -> Secrets:
-    """The keys that the host holds, to take a fleet over. Raises TransportError."""
-    answer = _answer(transport, transport.run(f"{_PROGRAM} secrets", timeout=transport.timeout))
+def secrets(transport: Transport, fleet: str) -> Secrets:
+    """The keys that the host holds for the fleet with this id, to take it over. Raises TransportError."""
+    command = shlex.join([_PROGRAM, "secrets", *report_options([fleet])])
+    answer = _answer(transport, transport.run(command, timeout=transport.timeout))
     try:
         return Secrets.from_json(answer.get("secrets"))
     except ValueError as error:

@@ -7,6 +7,8 @@ rollout.
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,10 +17,13 @@ from typing import Any, Literal
 from agent.codec import CodecError, loads
 from agent.report import Report
 from agent.report import from_json as report_from_json
+from fleet.delivery.manifest import Manifest
+from fleet.delivery.manifest import from_text as read_manifest
 from fleet.transport.base import Completed, Transport, TransportError
 
 Boot = Literal["systemd", "openrc", "rc.local", "cron", "none"]
 _BOOTS: tuple[Boot, ...] = ("systemd", "openrc", "rc.local", "cron", "none")
+_FLEET_FOLDER = re.compile(r"/fleets/([0-9a-f]{32})/state\.json(?:\s|$)")
 _PROBE_SECONDS = 10.0  # how much longer an agent may take that calls its idle peers first
 
 
@@ -41,8 +46,9 @@ class Facts:
 
     `old_python` is the version of an interpreter that is too old where there is no other, `lacks` what its
     standard library should have and does not. `boot` says what starts things there. `release` is the digest
-    of the installed agent, `report` what it said, `agent_error` why it said nothing. Space is in bytes, None
-    where unknown; `clock` in seconds.
+    of the installed agent, `manifest` what it is, None where it does not say; `report` what it said of one
+    fleet, `agent_error` why it said nothing; `fleets` are the ids of those that the host is in. Space is in
+    bytes, None where unknown; `clock` in seconds.
     """
 
     machine: str
@@ -57,17 +63,27 @@ class Facts:
     report: Report | None = None
     agent_error: str | None = None
     lacks: tuple[str, ...] = ()
+    manifest: Manifest | None = None
+    fleets: tuple[str, ...] = ()
 
 
-def gather(transport: Transport, probe: bool = False) -> Facts:
-    """Asks one host; with `probe`, its agent calls idle peers before it answers. Raises TransportError."""
+def gather(transport: Transport, fleets: Sequence[str], probe: bool = False) -> Facts:
+    """Asks one host, its agent for the fleet that has one of the ids and names `fleets`.
+
+    With `probe`, the agent calls idle peers before it answers. Raises TransportError.
+    """
     timeout = transport.timeout + (_PROBE_SECONDS if probe else 0)
-    arguments = "--probe" if probe else "''"
-    done = transport.run(f"/bin/sh -s -- {arguments}", stdin=_script(), timeout=timeout)
+    command = shlex.join(["/bin/sh", "-s", "--", *report_options(fleets, probe)])
+    done = transport.run(command, stdin=_script(), timeout=timeout)
     try:
         return parse(done)
     except ValueError as error:
         raise TransportError(transport.host, "failed", f"its answers make no sense: {error}") from None
+
+
+def report_options(fleets: Iterable[str], probe: bool = False) -> list[str]:
+    """The words that ask an agent for the report of a fleet."""
+    return [*(["--probe"] if probe else []), *(word for fleet in fleets for word in ("--fleet", fleet))]
 
 
 def parse(done: Completed) -> Facts:
@@ -97,6 +113,8 @@ def parse(done: Completed) -> Facts:
         report=report,
         agent_error=agent_error,
         lacks=tuple(values.get("lacks", "").split()),
+        manifest=None if "manifest" not in values else read_manifest(values["manifest"]),
+        fleets=tuple(_FLEET_FOLDER.findall(values.get("fleets", ""))),
     )
 
 

@@ -1,9 +1,10 @@
 # What `fleet` must know of a host before it writes anything, in one go. Plain POSIX sh: dash and
 # busybox run it, Python need not be there. Prints one "KEY VALUE" a line; changes nothing but that it
-# may load the wireguard module. $1 is --probe or empty. Read by fleet.delivery.facts.
+# may load the wireguard module. Its arguments are those of the agent's report. Read by fleet.delivery.facts.
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL=C
-agent=/opt/fleet-agent/current/bin/fleet-agent
+current=/opt/fleet-agent/current
+agent=$current/bin/fleet-agent
 
 has_wireguard() {
     [ -d /sys/module/wireguard ] && return 0
@@ -55,10 +56,11 @@ if has_wireguard; then echo "wireguard yes"; else echo "wireguard no"; fi
 echo "free-opt $(free_kib /opt/fleet-agent)"
 echo "free-var $(free_kib /var/lib/fleet-agent)"
 echo "clock $(date +%s)"
+echo "fleets" /var/lib/fleet-agent/fleets/*/state.json
 if [ -x "$agent" ]; then
-    release=$(readlink /opt/fleet-agent/current)
+    release=$(readlink $current)
     echo "release ${release##*/}"
-    # shellcheck disable=SC2086 # no argument at all where $1 is empty
-    printf 'report %s\n' "$("$agent" report $1 </dev/null | tr '\n' ' ')"
+    if [ -r "$current/MANIFEST" ]; then printf 'manifest %s\n' "$(tr '\n' ' ' <"$current/MANIFEST")"; fi
+    printf 'report %s\n' "$("$agent" report "$@" </dev/null | tr '\n' ' ')"
 fi
 echo "end"

@@ -21,6 +21,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 
 from fleet.delivery.facts import Facts, Python
+from fleet.delivery.manifest import FILE, Manifest, own, to_text
 from fleet.delivery.wheels import MODULES, Wheel, choose, locked_wheels
 
 ROOT = "/opt/fleet-agent"
@@ -39,7 +40,7 @@ class Release:
     """What runs on a host: `wheels` unpacked beside the agent, `borrowed` modules being the host's own.
 
     `digest`, SHA-256 in hexadecimal, names it; `python` is the absolute path of the host's interpreter;
-    `space` bounds the bytes it takes there.
+    `space` bounds the bytes it takes there; `manifest` is what it says of itself there.
     """
 
     digest: str
@@ -47,6 +48,7 @@ class Release:
     wheels: tuple[Wheel, ...]
     borrowed: tuple[str, ...]
     space: int
+    manifest: Manifest
 
 
 def plan(facts: Facts, userspace: bool, borrow: bool = False) -> Release | str:
@@ -81,7 +83,9 @@ def plan(facts: Facts, userspace: bool, borrow: bool = False) -> Release | str:
             )
     chosen = tuple(sorted(wheels))
     space = (32 if userspace else 6) * _MIB
-    return Release(_digest(chosen, tuple(borrowed), python.path), python.path, chosen, tuple(borrowed), space)
+    manifest = own(userspace)
+    digest = _digest(chosen, tuple(borrowed), python.path, manifest)
+    return Release(digest, python.path, chosen, tuple(borrowed), space, manifest)
 
 
 def archive(release: Release, wheels: tuple[tuple[Wheel, Path], ...]) -> bytes:
@@ -99,6 +103,7 @@ def _pack(release: Release, wheels: tuple[tuple[Wheel, Path], ...]) -> bytes:
     contents = dict(_own_files())
     for wheel in release.wheels:
         contents.update(_unpacked(paths[wheel]))
+    contents[FILE] = to_text(release.manifest).encode()
     contents["RELEASE"] = f"{release.digest}\n".encode()
     contents["bin/fleet-agent"] = _LAUNCHER.format(
         python=release.python, root=ROOT, digest=release.digest
@@ -153,9 +158,10 @@ def _choose(module: str, machine: str, python: Python) -> tuple[Wheel, ...] | No
 
 
 @lru_cache(maxsize=64)
-def _digest(wheels: tuple[Wheel, ...], borrowed: tuple[str, ...], python: str) -> str:
+def _digest(wheels: tuple[Wheel, ...], borrowed: tuple[str, ...], python: str, manifest: Manifest) -> str:
     total = hashlib.sha256()
-    lines = [_LAUNCHER, python, *borrowed, *(f"{wheel.file} {wheel.sha256}" for wheel in wheels)]
+    lines = [_LAUNCHER, python, to_text(manifest), *borrowed]
+    lines += [f"{wheel.file} {wheel.sha256}" for wheel in wheels]
     for name, data in sorted(_own_files().items()):
         lines.append(f"{name} {hashlib.sha256(data).hexdigest()}")
     for line in lines:

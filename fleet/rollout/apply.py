@@ -99,7 +99,7 @@ def read_again(
         assert transport is not None
         event(host.name, "reading again")
         try:
-            report = agents.report(transport, probe=True)
+            report = agents.report(transport, jobs[host.name].bundle.fleet, probe=True)
         except TransportError as error:
             return replace(outcome, result=error.kind, error=str(error))
         finally:

@@ -75,7 +75,11 @@ def _take_over(
     members = {name: report for name, report in reports.items() if report.fleet is not None}
     fleets = sorted({report.fleet for report in members.values() if report.fleet is not None})
     if not fleets:
-        raise FleetError("There is nothing to adopt: no host that answers belongs to a fleet")
+        elsewhere = sorted({other.name for report in reports.values() for other in report.others})
+        raise FleetError(
+            f"There is nothing to adopt: no host that answers belongs to a fleet {inventory.name}"
+            + (f"; there are {', '.join(elsewhere)}: is fleet.name right?" if elsewhere else "")
+        )
     if len(fleets) > 1:
         owners = "; ".join(
             f"{fleet}: {', '.join(name for name, report in members.items() if report.fleet == fleet)}"
@@ -89,7 +93,7 @@ def _take_over(
     def ask(host: Host) -> tuple[str, Secrets]:
         transport = reached[host.name].transport
         assert transport is not None
-        return host.name, agents.secrets(transport)
+        return host.name, agents.secrets(transport, fleets[0])
 
     secrets = dict(in_parallel(ask, [reached[name].host for name in members], forks))
     fleet = fleets[0]

@@ -14,6 +14,8 @@ from pathlib import Path
 from agent.bundle import Bundle
 from fleet.delivery.facts import Facts
 from fleet.delivery.fetch import cache_folder, fetch
+from fleet.delivery.manifest import Manifest
+from fleet.delivery.newest import others, stays
 from fleet.delivery.release import Release, plan
 from fleet.delivery.wheels import Wheel
 from fleet.errors import FleetError
@@ -52,13 +54,17 @@ class WheelStore:
 
 @dataclass(frozen=True)
 class Job:
-    """One host's work and what it takes; `wheels` are there if the release has to be installed."""
+    """One host's work and what it takes; `wheels` are there if the release has to be installed.
+
+    `notes` are sentences for who is asked whether to do it.
+    """
 
     reached: Reached
     work: Work
     bundle: Bundle
     release: Release
     wheels: Wheels = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> Facts:
@@ -84,6 +90,11 @@ class Prepared:
     def busy(self) -> list[Job]:
         """The jobs that change something."""
         return [job for job in self.jobs.values() if not job.work.nothing]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the operator should know of each host, which the sentences name."""
+        return [f"{name}: {note}" for name, job in self.jobs.items() for note in job.notes]
 
 
 def prepare(
@@ -122,24 +133,52 @@ def _job(reached: Reached, facts: Facts, bundle: Bundle, previous: Bundle | None
         )
         raise TransportError(name, "failed", reason)
     userspace = "userspace" in backends or ("auto" in backends and not facts.wireguard)
-    release, wheels = _release(name, facts, userspace, store)
+    release = _planned(name, facts, userspace)
+    kept = stays(facts, release.manifest, bundle)
+    if isinstance(kept, str):
+        raise TransportError(name, "failed", kept)
+    if kept and facts.report is not None:
+        running = facts.report.release
+        work = decide(bundle, previous, facts.report, running, running)
+        _check_space(name, facts, work, release)
+        return Job(reached, work, bundle, release, notes=(*_joins(facts), _kept(facts, release.manifest)))
+    if others(facts, bundle.fleet) and facts.manifest is not None and facts.manifest.userspace:
+        release = _planned(name, facts, True)  # another fleet may need what is there
+    release, wheels = _with_wheels(name, facts, release, store)
     work = decide(bundle, previous, facts.report, release.digest, facts.release)
     _check_space(name, facts, work, release)
-    return Job(reached, work, bundle, release, wheels)
+    return Job(reached, work, bundle, release, wheels, _joins(facts))
 
 
-def _release(name: str, facts: Facts, userspace: bool, store: WheelStore) -> tuple[Release, Wheels]:
-    """The host's release and its wheels; where they cannot be had, one with the host's own modules."""
+def _joins(facts: Facts) -> tuple[str, ...]:
+    """That a host which is in other fleets is new to this one."""
+    if facts.report is None or facts.report.fleet is not None or not facts.report.others:
+        return ()
+    names = ", ".join(other.name for other in facts.report.others)
+    return (f"it is in {names} too, which stays as it is",)
+
+
+def _kept(facts: Facts, mine: Manifest) -> str:
+    newer = "" if facts.manifest is None else facts.manifest.version
+    return f"its agent, of fleet {newer}, is newer than this one's ({mine.version}) and stays"
+
+
+def _planned(name: str, facts: Facts, userspace: bool) -> Release:
     release = plan(facts, userspace)
     if isinstance(release, str):
         raise TransportError(name, "failed", release)
+    return release
+
+
+def _with_wheels(name: str, facts: Facts, release: Release, store: WheelStore) -> tuple[Release, Wheels]:
+    """The release and its wheels; where they cannot be had, one with the host's own modules."""
     if not lacks_release(facts.report, release.digest, facts.release):
         return release, ()
     assert facts.python is not None
     try:
         return release, store.get(release, facts.python.version)
     except FleetError as error:
-        own = plan(facts, userspace, borrow=True)
+        own = plan(facts, release.manifest.userspace, borrow=True)
         if isinstance(own, str) or own.wheels:
             raise TransportError(name, "failed", str(error)) from None
         return own, ()

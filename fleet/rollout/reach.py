@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -40,6 +40,7 @@ def reach(
     hosts: Iterable[Host],
     access: LabAccess | None,
     *,
+    fleets: Sequence[str],
     forks: int,
     timeout: float,
     probe: bool = False,
@@ -48,8 +49,8 @@ def reach(
 ) -> Iterator[dict[str, Reached]]:
     """Connects to every host and gathers its facts, `forks` at a time; closes every connection at the end.
 
-    What comes is in the order of `hosts`. `timeout` in seconds bounds each step on each host. `probe` asks
-    agents to call idle peers.
+    What comes is in the order of `hosts`. Agents report on the fleet that has one of the ids and names
+    `fleets`. `timeout` in seconds bounds each step on each host. `probe` asks agents to call idle peers.
     """
 
     def one(host: Host) -> Reached:
@@ -57,7 +58,7 @@ def reach(
         transport = None
         try:
             transport = open_transport(host, access, timeout)
-            return Reached(host, transport, gather(transport, probe=probe))
+            return Reached(host, transport, gather(transport, fleets, probe))
         except TransportError as error:
             if transport is not None:
                 transport.close()

@@ -11,11 +11,14 @@ from fleet.rollout.reach import Reached, reach
 
 
 def statuses(
-    hosts: Iterable[Host], access: LabAccess | None, *, forks: int, timeout: float, probe: bool
+    hosts: Iterable[Host], access: LabAccess | None, *, fleet: str, forks: int, timeout: float, probe: bool
 ) -> list[HostStatus]:
-    """One status a host, in the order given; `probe` makes agents call idle peers first."""
+    """One status a host, in the order given, of the fleet with this name.
+
+    `probe` makes agents call idle peers first.
+    """
     chosen = list(hosts)
-    with reach(chosen, access, forks=forks, timeout=timeout, probe=probe) as reached:
+    with reach(chosen, access, fleets=[fleet], forks=forks, timeout=timeout, probe=probe) as reached:
         return [_status(reached[host.name]) for host in chosen]
 
 

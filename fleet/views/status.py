@@ -88,6 +88,7 @@ def _host_json(status: HostStatus) -> Mapping[str, Any]:
         "revision": status.report.revision if status.report else None,
         "error": status.error,
         "problems": list(status.report.problems) if status.report else [],
+        "other_fleets": [other.name for other in status.report.others] if status.report else [],
         "peers": {
             link.host: {
                 "state": link.state,
@@ -135,6 +136,8 @@ def _notes(report: Report) -> list[str]:
         notes.append(
             f"[yellow]{count} difference{'s: apply mends them' if count > 1 else ': apply mends it'}[/yellow]"
         )
+    if report.others:
+        notes.append(f"also here: {escape(', '.join(other.name for other in report.others))}")
     restarts = sum(report.restarts.values())
     if restarts:
         notes.append(f"tunnel restarted {restarts} x")

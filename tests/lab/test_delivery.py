@@ -60,7 +60,7 @@ class Packed:
 
 
 def pack(transport: Transport, userspace: bool) -> Packed:
-    facts = gather(transport)
+    facts = gather(transport, [])
     release = plan(facts, userspace)
     assert isinstance(release, Release)
     assert facts.python is not None
@@ -77,7 +77,7 @@ def test_from_nothing_to_an_agent_that_answers(tmp_path: Path) -> None:
         packed = pack(transport, userspace=True)
         assert packed.facts.release is None
         install(transport, packed.release, packed.data, "rc.local")
-        after = gather(transport)
+        after = gather(transport, [])
         assert after.release == packed.release.digest
         assert after.report is not None, after.agent_error
         assert after.report.release == packed.release.digest
@@ -100,13 +100,13 @@ def test_the_next_release_takes_over_and_a_broken_one_does_not(tmp_path: Path) -
         with pytest.raises(TransportError, match="cut off"):
             install(transport, second.release, second.data[: len(second.data) // 2], "none")
         assert releases(transport) == {first.release.digest}
-        assert agents.report(transport, probe=False).release == first.release.digest
+        assert agents.report(transport, "0" * 32, probe=False).release == first.release.digest
         install(transport, second.release, second.data, "none")
-        assert agents.report(transport, probe=False).release == second.release.digest
+        assert agents.report(transport, "0" * 32, probe=False).release == second.release.digest
         assert releases(transport) == {first.release.digest, second.release.digest}
         notes = install(transport, first.release, first.data, "none")
         assert "reboot" in notes[0]
-        assert agents.report(transport, probe=False).release == first.release.digest
+        assert agents.report(transport, "0" * 32, probe=False).release == first.release.digest
         processes = transport.run("cat /run/fleet-agent/*.lock", timeout=30).stdout.split()
         assert len(processes) == 2
 
@@ -121,7 +121,7 @@ def test_a_disk_that_fills_up_under_way(tmp_path: Path) -> None:
             install(transport, large.release, large.data, "none")
         assert "\n" not in str(caught.value)
         assert releases(transport) == {small.release.digest}
-        assert agents.report(transport, probe=False).release == small.release.digest
+        assert agents.report(transport, "0" * 32, probe=False).release == small.release.digest
 
 
 def test_a_dead_agent_is_known_and_comes_back(tmp_path: Path) -> None:
@@ -129,12 +129,12 @@ def test_a_dead_agent_is_known_and_comes_back(tmp_path: Path) -> None:
         packed = pack(transport, userspace=False)
         install(transport, packed.release, packed.data, "none")
         transport.run("/opt/fleet-agent/current/bin/fleet-agent supervise --stop", timeout=60)
-        facts = gather(transport)
+        facts = gather(transport, [])
         assert facts.release == packed.release.digest
         assert facts.report is None
         assert facts.agent_error
         install(transport, packed.release, packed.data, "none")
-        assert gather(transport).report is not None
+        assert gather(transport, []).report is not None
 
 
 def test_as_somebody_who_may_use_sudo() -> None:
@@ -150,7 +150,7 @@ def test_as_somebody_who_may_use_sudo() -> None:
         with machine(folder) as server, closing(connect(server, user=user, become=True)) as transport:
             packed = pack(transport, userspace=False)
             install(transport, packed.release, packed.data, "none")
-            assert agents.report(transport, probe=False).release == packed.release.digest
+            assert agents.report(transport, "0" * 32, probe=False).release == packed.release.digest
             owner = transport.run("stat -c %U /opt/fleet-agent/current/agent", timeout=30).stdout
             assert owner == b"root\n"
     finally:

@@ -94,7 +94,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def test_two_fleets_live_side_by_side(world: World) -> None:
     assert world.apply(bundle(1)).others == ()
     report = world.apply(other())
-    assert (report.fleet_name, report.others) == ("beta", (OtherFleet("acme", 1, ("userspace",)),))
+    assert (report.fleet_name, report.others) == ("beta", (OtherFleet("acme", 1),))
     assert [seen.name for seen in report.observed.interfaces] == ["wg1"]
     assert set(world.host.simulated.devices) == {"wg0", "wg1"}
     assert world.folders() == {FLEET: "acme", OTHER_FLEET: "beta"}

@@ -97,5 +97,5 @@ def test_tables_of_others_are_not_seen_and_their_forwarding_is() -> None:
 
 
 def test_what_others_are_told() -> None:
-    assert told(FLEET, HELD) == OtherFleet("acme", 1, ("userspace",))
+    assert told(FLEET, HELD) == OtherFleet("acme", 1)
     assert told(FLEET, Contents()) == OtherFleet(FLEET, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import pytest
 from agent import bundle as bundles
 from agent import report as reports
 from agent.bundle import Bundle
-from agent.report import Link, Observed, Report
+from agent.report import Link, Observed, OtherFleet, Report
 from agent.secret import Secrets
 from fleet.cli.main import main
 from fleet.delivery.facts import Facts
+from fleet.delivery.manifest import Manifest
 from fleet.inventory.model import Host
 from fleet.rollout import apply, job, reach
 from fleet.transport.base import Completed, TransportError
@@ -33,7 +34,10 @@ NAMES = ("fra1", "sgp1", "oslo")
 
 @dataclass
 class SimulatedHost:
-    """One host. `dead`: no way to it. `breaks`: what its agent answers instead of applying."""
+    """One host. `dead`: no way to it. `breaks`: what its agent answers instead of applying.
+
+    `others` are fleets that it is in besides, `manifest` is that of an agent which another of them installed.
+    """
 
     name: str
     release: str | None = None
@@ -41,6 +45,8 @@ class SimulatedHost:
     secrets: Secrets = field(default_factory=Secrets)
     dead: bool = False
     breaks: str | None = None
+    others: tuple[OtherFleet, ...] = ()
+    manifest: Manifest | None = None
     before_apply: Callable[[], None] = lambda: None
     commands: list[str] = field(default_factory=list)
     timeout: float = 5.0
@@ -54,7 +60,7 @@ class SimulatedHost:
         words = command.split()
         if "-c" in words:
             self.commands.append("install")
-            self.release = words[-2]
+            self.release, self.manifest = words[-2], None
             return Completed(0, b'{"ok": true, "notes": []}', "")
         self.commands.append(words[1])
         if words[1] == "secrets":
@@ -99,13 +105,14 @@ class SimulatedHost:
             problems=(),
             restarts={},
             time=1.7e9,
+            others=self.others,
         )
 
     def facts(self) -> Facts:
         """What facts.sh would say."""
         if self.release is None:
             return facts()
-        return facts(release=self.release, report=self.report())
+        return facts(release=self.release, report=self.report(), manifest=self.manifest)
 
     @staticmethod
     def _answer(values: dict[str, Any]) -> Completed:
@@ -172,7 +179,8 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             raise TransportError(host.name, "unreachable", "it does not answer: is it up?")
         return made.hosts[host.name]
 
-    def gather(transport: SimulatedHost, probe: bool) -> Facts:
+    def gather(transport: SimulatedHost, fleets: Sequence[str], probe: bool) -> Facts:
+        assert fleets[-1] == "acme"
         return transport.facts()
 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.report import OtherFleet
+from fleet.delivery.manifest import Manifest
 from fleet.views import apply as view
 from tests.fleet.cli.simulated import NAMES, Fleet
 
@@ -191,6 +194,37 @@ def test_nothing_to_adopt(fleet: Fleet) -> None:
     code, _, err = fleet.run("apply", "--yes", "--adopt")
     assert code == 1
     assert "nothing to adopt" in err
+
+
+def test_hosts_of_other_fleets_are_not_adopted(fleet: Fleet) -> None:
+    fleet.results()
+    for host in fleet.hosts.values():
+        host.bundle, host.others = None, (OtherFleet("beta", 1),)
+    _, _, err = fleet.run("apply", "--adopt", "--yes")
+    assert "no host that answers belongs to a fleet acme; there are beta: is fleet.name right?" in err
+
+
+def test_a_host_of_another_fleet_joins_and_its_operator_is_told(fleet: Fleet) -> None:
+    fleet.hosts["oslo"].release = "ab" * 32
+    fleet.hosts["oslo"].others = (OtherFleet("beta", 1),)
+    code, out, _ = fleet.run("apply", "--yes")
+    assert code == 0
+    assert "note: oslo: it is in beta too, which stays as it is" in out
+    assert fleet.hosts["oslo"].commands[:2] == ["install", "apply"]
+    assert "it is in beta" not in fleet.run("apply", "--yes")[1]
+
+
+def test_a_newer_agent_of_another_fleet_stays(fleet: Fleet) -> None:
+    oslo = fleet.hosts["oslo"]
+    oslo.release, oslo.others = "ab" * 32, (OtherFleet("beta", 7),)
+    oslo.manifest = Manifest("99.0", (1, 7), userspace=True)
+    code, out, _ = fleet.run("apply", "--yes")
+    assert code == 0, out
+    assert re.search(r"oslo: its agent, of fleet 99.0, is newer than this one's \(.*\) and\s+stays", out)
+    assert oslo.commands == ["apply", "report"]
+    oslo.manifest = Manifest("99.0", (7,), userspace=True)
+    failed = fleet.json("apply", "--yes", code=1)["hosts"]["oslo"]
+    assert "does not speak bundles of version 1; apply with fleet 99.0 or newer" in failed["error"]
 
 
 def test_a_state_older_than_the_fleet_is_refused(fleet: Fleet, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.report import OtherFleet
 from tests.fleet.cli.simulated import Fleet
 
 
@@ -29,6 +30,14 @@ def test_hosts_without_an_answer_are_an_error(fleet: Fleet) -> None:
     fleet.hosts["sgp1"].dead = True
     hosts = fleet.json("status", code=1)["hosts"]
     assert [host["reachable"] for host in hosts.values()] == [True, False, True]
+
+
+def test_other_fleets_of_a_host_are_named(fleet: Fleet) -> None:
+    fleet.results()
+    fleet.hosts["sgp1"].others = (OtherFleet("beta", 1), OtherFleet("gamma", None))
+    hosts = fleet.json("status")["hosts"]
+    assert [host["other_fleets"] for host in hosts.values()] == [[], ["beta", "gamma"], []]
+    assert "also here: beta, gamma" in " ".join(fleet.run("status")[1].split())
 
 
 def test_status_writes_nothing(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ from agent.report import Change
 from agent.secret import Secret, SecretRef, Secrets
 from fleet.delivery import agent
 from fleet.delivery.install import install
+from fleet.delivery.manifest import own
 from fleet.delivery.release import Release
 from fleet.transport.base import Completed, TransportError
 from tests.fleet.delivery.made import DIGEST, FakeTransport
@@ -19,7 +20,7 @@ from tests.fleet.delivery.test_facts import report
 
 BUNDLE = Bundle(1, "0" * 32, "acme", "fra1", 3, ())
 SECRETS = Secrets([(SecretRef("key/1", 1), Secret(b"k" * 32))])
-RELEASE = Release(DIGEST, "/usr/bin/python3", (), (), 1)
+RELEASE = Release(DIGEST, "/usr/bin/python3", (), (), 1, own(userspace=False))
 
 
 def answer(**values: object) -> Completed:
@@ -49,9 +50,11 @@ def test_reports_and_secrets() -> None:
     transport = FakeTransport(
         answer(ok=True, report=reports.to_json(report())), answer(ok=True, secrets=SECRETS.to_json())
     )
-    assert agent.report(transport, probe=True) == report()
-    assert agent.secrets(transport) == SECRETS
-    assert [command.split()[1:] for command in transport.commands] == [["report", "--probe"], ["secrets"]]
+    assert agent.report(transport, BUNDLE.fleet, probe=True) == report()
+    assert agent.secrets(transport, BUNDLE.fleet) == SECRETS
+    fleet = ["--fleet", BUNDLE.fleet]
+    asked = [command.split()[1:] for command in transport.commands]
+    assert asked == [["report", "--probe", *fleet], ["secrets", *fleet]]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,8 @@ def test_an_answer_that_is_no_success(done: Completed, reason: str) -> None:
 def test_secrets_that_are_none_are_not_quoted() -> None:
     with pytest.raises(TransportError) as caught:
         agent.secrets(
-            FakeTransport(answer(ok=True, secrets=[{"id": "a", "generation": 1, "value": "hidden"}]))
+            FakeTransport(answer(ok=True, secrets=[{"id": "a", "generation": 1, "value": "hidden"}])),
+            BUNDLE.fleet,
         )
     assert "hidden" not in str(caught.value)
 

@@ -11,6 +11,7 @@ import pytest
 from agent import report as reports
 from agent.report import Observed, Report
 from fleet.delivery.facts import gather, parse
+from fleet.delivery.manifest import Manifest, to_text
 from fleet.transport.base import Completed, TransportError
 from tests.fleet.delivery.made import DIGEST, FakeTransport
 
@@ -107,7 +108,7 @@ def test_a_release_that_is_no_digest() -> None:
 def test_an_answer_that_is_none_names_the_host() -> None:
     transport = FakeTransport(Completed(127, b"", "sh: not found\n"))
     with pytest.raises(TransportError, match=r"^fra1: .*127.*not found"):
-        gather(transport)
+        gather(transport, [])
 
 
 def test_the_script_runs_here() -> None:
@@ -121,10 +122,35 @@ def test_the_script_runs_here() -> None:
 
 
 def test_a_probe_is_asked_for_by_its_option() -> None:
-    for probe, word in ((True, "--probe"), (False, "''")):
+    for probe, words in ((True, " --probe"), (False, "")):
         transport = FakeTransport(completed(BARE))
-        gather(transport, probe)
-        assert transport.commands == [f"/bin/sh -s -- {word}"]
+        gather(transport, [], probe)
+        assert transport.commands == [f"/bin/sh -s --{words}"]
+
+
+def test_the_agent_is_asked_for_one_fleet() -> None:
+    transport = FakeTransport(completed(BARE))
+    gather(transport, ["ab" * 16, "acme"])
+    assert transport.commands == [f"/bin/sh -s -- --fleet {'ab' * 16} --fleet acme"]
+
+
+def test_what_is_installed_and_whom_it_serves() -> None:
+    one, other = "ab" * 16, "cd" * 16
+    folders = (
+        f"fleets /var/lib/fleet-agent/fleets/{one}/state.json /var/lib/fleet-agent/fleets/{other}/state.json"
+    )
+    manifest = Manifest("1.2", (1, 2), userspace=True)
+    facts = parse(completed(f"{with_agent('')}{folders}\nmanifest {to_text(manifest)}"))
+    assert (facts.fleets, facts.manifest) == ((one, other), manifest)
+    nothing = parse(completed(f"{BARE}fleets /var/lib/fleet-agent/fleets/*/state.json\n"))
+    assert (nothing.fleets, nothing.manifest) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": "1; reboot", "bundle_versions": [1], "userspace": true}']
+)
+def test_a_manifest_that_makes_no_sense_is_none(text: str) -> None:
+    assert parse(completed(f"{BARE}manifest {text}\n")).manifest is None
 
 
 def test_an_answer_nested_without_end() -> None:

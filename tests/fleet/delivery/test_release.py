@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.delivery.manifest import from_text, own
 from fleet.delivery.release import Release, archive, plan
 from tests.fleet.delivery.made import DIGEST, facts, python, wheel
 
@@ -84,7 +85,7 @@ def test_an_archive_has_everything_at_its_place(tmp_path: Path) -> None:
             "example-1.0.data/scripts/run": b"#!python\n",
         },
     )
-    release = Release(DIGEST, "/usr/bin/python3", (made,), (), 1)
+    release = Release(DIGEST, "/usr/bin/python3", (made,), (), 1, own(userspace=True))
     packed = archive(release, ((made, path),))
     assert packed is archive(release, ((made, path),))
     moved = path.rename(tmp_path / "moved.whl")
@@ -94,6 +95,7 @@ def test_an_archive_has_everything_at_its_place(tmp_path: Path) -> None:
         texts = {name: (tar.extractfile(name) or io.BytesIO()).read().decode() for name in entries}
     assert list(entries)[-1] == "RELEASE"
     assert texts["RELEASE"] == f"{DIGEST}\n"
+    assert from_text(texts["MANIFEST"]) == own(userspace=True)
     assert {"example/__init__.py", "more.py", "agent/bundle.py", "agent/wireguard/__init__.py"} <= set(texts)
     assert not [name for name in texts if "scripts" in name or "__pycache__" in name]
     assert entries["bin/fleet-agent"].mode == 0o755

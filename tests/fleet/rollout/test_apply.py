@@ -22,7 +22,7 @@ from fleet.rollout.outcome import Outcome
 from fleet.rollout.reach import Reached
 from fleet.transport.base import Completed, TransportError
 from tests.fleet.delivery.made import facts, python
-from tests.fleet.rollout.made import bundle, host, report
+from tests.fleet.rollout.made import FLEET, bundle, host, report
 
 
 def digest(**values: Any) -> str:
@@ -242,7 +242,7 @@ def test_hosts_that_were_changed_are_read_again(said: Report | None, result: str
     after = read_again(before, jobs, forks=2, event=lambda *_: None, done=lambda _: None)
     assert after["fra1"].result == result
     assert after["oslo"] == before["oslo"]
-    assert agent.commands == ["fleet-agent report --probe"]
+    assert agent.commands == [f"fleet-agent report --probe --fleet {FLEET}"]
 
 
 def test_links_that_are_down_between_good_hosts_are_told() -> None:

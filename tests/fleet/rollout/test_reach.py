@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -37,8 +38,8 @@ class Hosts:
         transport.close = lambda: self.closed.append(found.name)  # type: ignore[method-assign]
         return transport
 
-    def gather(self, transport: FakeTransport, probe: bool) -> Facts:
-        assert probe
+    def gather(self, transport: FakeTransport, fleets: Sequence[str], probe: bool) -> Facts:
+        assert (list(fleets), probe) == (["acme"], True)
         if transport.host == "odd":
             raise TransportError("odd", "failed", "its answers make no sense")
         return facts(report=report(bundle())) if transport.host == "fra1" else facts()
@@ -54,7 +55,7 @@ def hosts(monkeypatch: pytest.MonkeyPatch) -> Hosts:
 
 def test_a_status_for_everyone_in_order(hosts: Hosts) -> None:
     names = ["odd", "fra1", "dead", "new"]
-    found = statuses([host(name) for name in names], None, forks=3, timeout=5, probe=True)
+    found = statuses([host(name) for name in names], None, fleet="acme", forks=3, timeout=5, probe=True)
     assert [status.host for status in found] == names
     assert [status.reachable for status in found] == [True, True, False, True]
     assert [status.backend for status in found] == [None, "userspace", None, None]
