@@ -56,6 +56,12 @@ def set_up(wanted: Interface, actual: ObservedInterface, fitting: Optional[int])
     if wanted.fwmark != actual.fwmark:
         mark = SetDevice(name, fwmark=wanted.fwmark)
         yield change("device", f"{name} fwmark", "change", wanted.fwmark, actual.fwmark, mark)
+    yield from fit(wanted, actual, fitting)
+
+
+def fit(wanted: Interface, actual: ObservedInterface, fitting: Optional[int]) -> Iterator[Step]:
+    """The MTU, as wanted or as it fits."""
     mtu = fitting if wanted.mtu is None else wanted.mtu
     if mtu not in (None, actual.mtu):
-        yield step("interface", f"{name} mtu", mtu, actual.mtu or None, SetLink(name, mtu=mtu))
+        item = f"{wanted.name} mtu"
+        yield step("interface", item, mtu, actual.mtu or None, SetLink(wanted.name, mtu=mtu))

@@ -10,15 +10,17 @@ import base64
 import errno
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Literal, Optional
 
-from agent.bundle import Backend, Bundle
+from agent.bundle import Backend, Bundle, Interface, join_endpoint
 from agent.host.device import Device, DeviceEdit, DeviceState, PeerEdit, SocketAddress
 from agent.host.errors import HostError, SilentError
 from agent.host.firewall import Firewall
 from agent.host.forwarding import Forwarding
 from agent.host.kernel import KernelDevice
 from agent.host.keys import KeyNames
+from agent.host.mtu import fitting
 from agent.host.network import LinkState, Network
 from agent.host.reasons import sentence, why
 from agent.host.resolve import ResolveError, Resolver
@@ -41,7 +43,7 @@ from agent.operations import (
     SetRoute,
     Step,
 )
-from agent.report import Observed, ObservedInterface, ObservedPeer
+from agent.report import FittingMtu, Observed, ObservedInterface, ObservedPeer
 from agent.secret import SecretRef, Secrets
 
 _NO_KEY = bytes(32)
@@ -100,7 +102,7 @@ class Host:
         present = tuple(interface for interface in found if interface is not None)
         interfaces = () if bundle is None else bundle.interfaces
         gateways = self._firewall.observe(one.name for one in interfaces if one.gateway is not None)
-        return Observed(present, self._forwarding.is_on(), gateways)
+        return Observed(present, self._forwarding.is_on(), gateways, self._fitting(interfaces, present))
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         """Does one step. Raises HostError."""
@@ -111,6 +113,32 @@ class Host:
             raise SilentError(getattr(operation, "interface", "")) from error
         except OSError as error:
             raise HostError(sentence(operation, error)) from error
+
+    def look_up(self, endpoint: str) -> Optional[str]:
+        """The address that `endpoint` has now, with its port, as devices show it; None: ask again soon.
+
+        Raises HostError where it has none.
+        """
+        try:
+            found = self._resolver.look_up(endpoint)
+        except ResolveError as error:
+            raise HostError(f"endpoint {endpoint} does not resolve ({error})") from error
+        if found is None:
+            return None
+        return join_endpoint(f"{found.ip}%{found.scope}" if found.scope else found.ip, found.port)
+
+    def _fitting(
+        self, wanted: Iterable[Interface], present: Iterable[ObservedInterface]
+    ) -> tuple[FittingMtu, ...]:
+        """The MTUs of the interfaces that are here and leave theirs to the host."""
+        here = {actual.name: actual for actual in present if actual.answers}
+        found = []
+        for one in wanted:
+            link = self._network.link(one.name) if one.mtu is None and one.name in here else None
+            if link is not None:
+                way = partial(self._network.path_mtu, but=link.index)
+                found.append(fitting(one, here[one.name], way))
+        return tuple(found)
 
     def _observe(self, name: str, keys: KeyNames) -> Optional[ObservedInterface]:
         try:

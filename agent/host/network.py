@@ -31,6 +31,9 @@ _UNICAST = 1
 _NODAD = 0x02
 _UP = 0x1
 
+_FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the route as it was set, Linux 4.13
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN})
+
 _ATTEMPTS = 5
 
 
@@ -144,6 +147,26 @@ class Network:
                     return socket.if_indextoname(found["index"])
         return None
 
+    def path_mtu(self, address: str, mark: int, but: int) -> Optional[int]:
+        """The MTU of the way to `address` for what is marked so, None where there is no way.
+
+        As routes and links have it: what was learned of a path is forgotten after minutes. A way by the link
+        `but` is none.
+        """
+        with _netlink() as ip:
+            try:
+                (found,) = ip.route("get", dst=address, flags=_FIB_MATCH, **({"mark": mark} if mark else {}))
+            except NetlinkError as error:
+                if error.code in _NO_WAY:
+                    return None
+                raise
+            links = _leaving(found)
+            if but in links:
+                return None
+            metrics = found.get_attr("RTA_METRICS")
+            said = None if metrics is None else metrics.get_attr("RTAX_MTU")
+            return said or min((_link_mtu(ip, index) for index in links), default=None)
+
 
 @contextmanager
 def _netlink() -> Iterator[Any]:
@@ -210,6 +233,18 @@ def _link(ip: Any, name: str) -> Optional[LinkState]:
 def _kind(link: Any) -> Optional[str]:
     info = link.get_attr("IFLA_LINKINFO")
     return None if info is None else info.get_attr("IFLA_INFO_KIND")
+
+
+def _leaving(route: Any) -> list[int]:
+    """The links by which a route leaves; several share the load of one."""
+    one = route.get_attr("RTA_OIF")
+    return [hop["oif"] for hop in route.get_attr("RTA_MULTIPATH") or ()] if one is None else [one]
+
+
+def _link_mtu(ip: Any, index: int) -> int:
+    (found,) = ip.link("get", index=index)
+    mtu: int = found.get_attr("IFLA_MTU")
+    return mtu
 
 
 def _index(ip: Any, name: str) -> int:

@@ -18,6 +18,8 @@ LIMIT = 5.0
 """Seconds for the first name; a resolver that let one wait in vain is given less for the next ones."""
 SHORT_LIMIT = 0.5
 _MEMORY = 60.0
+_LONGEST = 30.0
+"""Seconds after which nobody waits for an answer any more."""
 
 
 class ResolveError(Exception):
@@ -31,22 +33,37 @@ class Resolver:
         self._lookup = lookup
         self._limit = limit
         self._failed_at: Optional[float] = None
+        self._asked: dict[str, tuple[queue.Queue[Any], float]] = {}
 
     def resolve(self, endpoint: str) -> SocketAddress:
         """The address that the host prefers for `host:port`. Raises ResolveError."""
-        host, port = split_endpoint(endpoint)
-        answers: queue.Queue[Any] = queue.Queue()
-        threading.Thread(target=self._ask, args=(host, port, answers), daemon=True).start()
         try:
-            answer = answers.get(timeout=self._patience())
+            answer = self._start(endpoint).get(timeout=self._patience())
         except queue.Empty:
             self._failed_at = time.monotonic()
             raise ResolveError("the name server does not answer") from None
-        if isinstance(answer, Exception):
-            reason = getattr(answer, "strerror", None) or str(answer)
-            raise ResolveError(reason) from answer
-        ip, number, *rest = answer[0][4]
-        return SocketAddress(ip.partition("%")[0], number, rest[1] if len(rest) > 1 else 0)
+        return _address(answer)
+
+    def look_up(self, endpoint: str) -> Optional[SocketAddress]:
+        """As `resolve`, without waiting: None while there is no answer, then it is there once."""
+        asked = self._asked.get(endpoint)
+        if asked is None:
+            asked = self._asked[endpoint] = (self._start(endpoint), time.monotonic())
+        answers, since = asked
+        try:
+            answer = answers.get_nowait()
+        except queue.Empty:
+            if time.monotonic() - since < _LONGEST:
+                return None
+            answer = ResolveError("the name server does not answer")
+        del self._asked[endpoint]
+        return _address(answer)
+
+    def _start(self, endpoint: str) -> queue.Queue[Any]:
+        host, port = split_endpoint(endpoint)
+        answers: queue.Queue[Any] = queue.Queue()
+        threading.Thread(target=self._ask, args=(host, port, answers), daemon=True).start()
+        return answers
 
     def _ask(self, host: str, port: int, answers: queue.Queue[Any]) -> None:
         try:
@@ -58,3 +75,11 @@ class Resolver:
         if self._failed_at is not None and time.monotonic() - self._failed_at < _MEMORY:
             return min(SHORT_LIMIT, self._limit)
         return self._limit
+
+
+def _address(answer: Any) -> SocketAddress:
+    if isinstance(answer, Exception):
+        reason = getattr(answer, "strerror", None) or str(answer)
+        raise ResolveError(reason) from answer
+    ip, number, *rest = answer[0][4]
+    return SocketAddress(ip.partition("%")[0], number, rest[1] if len(rest) > 1 else 0)

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Callable, Optional, Protocol
+from dataclasses import dataclass, replace
+from typing import Callable, Optional, Protocol
 
 from agent import report as reports
 from agent.bundle import Bundle
-from agent.codec import encode
 from agent.converge import converge
 from agent.host.errors import HostError, SilentError
 from agent.operations import AddInterface, SetDevice, SetGateway, SetPeer, Step
 from agent.report import Change, Observed, Report
-from agent.resident import health, learned, neighbours, probe
-from agent.resident.admission import RefusedError, admit
+from agent.resident import health, learned, neighbours, probe, upkeep
+from agent.resident.admission import admit
 from agent.resident.health import PeerKey, Track
 from agent.resident.store import Contents, Store, StoreError, finished_contents, next_contents
 from agent.secret import Secrets
@@ -29,13 +28,16 @@ MOST_PROBLEMS = 20
 
 
 class HostLike(Protocol):
-    """What the engine needs of agent.host.host.Host. Both raise HostError, a sentence for people."""
+    """What the engine needs of agent.host.host.Host. All raise HostError, a sentence for people."""
 
     def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
         """The host as it is; `names` are interfaces that were made once, besides those of `bundle`."""
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         """Makes one change."""
+
+    def look_up(self, endpoint: str) -> Optional[str]:
+        """The address that `endpoint` has now, with its port; None: not known yet, ask again soon."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ class Engine:
         self._learned: learned.Endpoints = {}
         self._shaken: dict[PeerKey, int] = {}
         """Peers not heard since a change that concerns them, and what they had sent us before, in bytes."""
+        self._seen: dict[PeerKey, upkeep.Seen] = {}
+        self._asking: dict[PeerKey, str] = {}
+        """Endpoints whose address is being asked for, by their peers."""
         self._problems: tuple[str, ...] = ()
         self._store_problem: Optional[str] = None
         self.tunnels: frozenset[str] = frozenset()
@@ -160,6 +165,8 @@ class Engine:
         done, problems = self._execute(steps, why)
         if problems:
             done += self._remove(bundle, why)
+        if done and any(interface.mtu is None for interface in bundle.interfaces):
+            done += self._fit(bundle, why)
         self._problems = tuple(dict.fromkeys(problems))[:MOST_PROBLEMS]
         complete = not problems and not self._stopping()
         if complete:
@@ -181,7 +188,8 @@ class Engine:
         pending: tuple[Change, ...] = ()
         links: tuple[reports.Link, ...] = ()
         if bundle is not None:
-            pending = tuple(step.change for step in converge(bundle, observed, contents.baseline))
+            steps = converge(bundle, replace(observed, fitting=()), contents.baseline)
+            pending = tuple(step.change for step in steps)
             links = health.links(bundle, observed, self._tracks, now, wall)
         stored = () if self._store_problem is None else (self._store_problem,)
         silent = tuple(str(SilentError(name)) for name in _silent(observed))
@@ -194,7 +202,7 @@ class Engine:
             revision=None if bundle is None else bundle.revision,
             digest=None if bundle is None else bundle.digest(),
             secrets=tuple(sorted(contents.secrets)),
-            observed=observed,
+            observed=replace(observed, fitting=()),
             pending=pending,
             links=links,
             problems=tuple(dict.fromkeys(stored + self._problems + silent + self._notes())),
@@ -235,6 +243,46 @@ class Engine:
             for key in called
             if key in peers and (key in self._shaken or not health.is_fresh(peers[key], wall))
         )
+
+    def keep_up(self) -> bool:
+        """Does what follows from changes around the host; whether answers of name servers are awaited.
+
+        Raises HostError.
+        """
+        bundle = self._contents.bundle
+        if bundle is None:
+            return False
+        observed = self._observe()
+        now, wall = self._clocks.monotonic(), self._clocks.wall()
+        self._seen, wanted = upkeep.unheard(self._seen, bundle, observed, now, wall)
+        self._asking.update(wanted)
+        moved = tuple(upkeep.moved(bundle, observed, self._answers()))
+        self._execute(upkeep.fitted(bundle, observed), "the way to its peers changed")
+        done, _ = self._execute(moved, "called in vain")
+        if done:
+            self.call()
+        return bool(self._asking)
+
+    def _answers(self) -> dict[PeerKey, str]:
+        """What the name servers answered by now; who has no address stays where it is."""
+        found: dict[PeerKey, str] = {}
+        for key, endpoint in list(self._asking.items()):
+            address: Optional[str] = ""
+            with contextlib.suppress(HostError):
+                address = self._host.look_up(endpoint)
+            if address is not None:
+                del self._asking[key]
+            if address:
+                found[key] = address
+        return found
+
+    def _fit(self, bundle: Bundle, why: str) -> list[Step]:
+        """A device has its MTU once its peers are there: the ways to them tell what fits."""
+        try:
+            observed = self._observe()
+        except HostError:
+            return []
+        return self._execute(upkeep.fitted(bundle, observed), why)[0]
 
     def _observe(self) -> Observed:
         contents = self._contents
@@ -339,18 +387,3 @@ def _stands_alone(step: Step) -> bool:
         endpoint = wanted.endpoint
         return wanted == SetPeer(wanted.interface, wanted.name, wanted.public_key, endpoint=endpoint)
     return isinstance(wanted, SetGateway)
-
-
-def answer(report: Report, changes: Optional[Iterable[Change]] = None) -> dict[str, Any]:
-    """The answer to a client: a report and, after an apply, what was done."""
-    found: dict[str, Any] = {"ok": True, "report": reports.to_json(report)}
-    if changes is not None:
-        found["changes"] = encode(tuple(changes))
-    return found
-
-
-def refusal(error: Exception) -> dict[str, Any]:
-    """The answer to a client whose request came to nothing."""
-    if isinstance(error, (RefusedError, StoreError, HostError)):
-        return {"ok": False, "error": str(error)}
-    return {"ok": False, "error": f"the agent failed, its log says more: {type(error).__name__}: {error}"}

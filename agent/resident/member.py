@@ -19,6 +19,8 @@ from agent.resident.watch import indexes
 
 OBSERVE_SECONDS = 30.0
 """How often the host is observed in full: milliseconds of work."""
+AWAIT_SECONDS = 2.0
+"""The same, while answers of name servers are awaited."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,11 @@ class Member:
         """Observes and converges where that is due."""
         now = self._clock()
         if now >= self._next_observe:
+            awaits = False
             try:
-                self._observe(now)
+                awaits = self._observe(now)
             finally:
-                self._next_observe = self._clock() + OBSERVE_SECONDS
+                self._next_observe = self._clock() + (AWAIT_SECONDS if awaits else OBSERVE_SECONDS)
         if self._keeper.due(now):
             lost = self._keeper.lost()
             self.restore(f"{' '.join(lost)} was gone" if lost else "again")
@@ -103,10 +106,11 @@ class Member:
         if done.shaken:
             self.engine.call()
 
-    def _observe(self, now: float) -> None:
-        """Follows the links, and finds what the look-ups cannot."""
+    def _observe(self, now: float) -> bool:
+        """Follows the links, and finds what the look-ups cannot; whether to do so again before long."""
         report = self.engine.report()
         bundle = self.engine.bundle
         hangs = any(not interface.answers for interface in report.observed.interfaces)
         if bundle is not None and report.pending and (bundle.self_heal or hangs):
             self._keeper.heal(now)
+        return not hangs and self.engine.keep_up()

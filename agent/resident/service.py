@@ -25,7 +25,8 @@ from typing import Any, Optional
 from agent import places
 from agent.log import log
 from agent.resident.admission import RefusedError
-from agent.resident.engine import Clocks, HostLike, answer, refusal
+from agent.resident.answers import answer, refusal
+from agent.resident.engine import Clocks, HostLike
 from agent.resident.files import Lock, private_folder
 from agent.resident.fleets import Fleets
 from agent.resident.health import PeerKey

@@ -57,7 +57,7 @@ class Host:
     transit: bool
     interface: str
     listen_port: int
-    mtu: int
+    mtu: int | None
     backend: Literal["auto", "kernel", "userspace"]
     self_heal: bool
     where: Location

@@ -17,7 +17,6 @@ from fleet.inventory.model import Address, Network
 
 DEFAULT_INTERFACE = "wg0"
 DEFAULT_PORT = 51820
-DEFAULT_MTU = 1420
 """An underlay of 1500 bytes without 40 (IPv6), 8 (UDP) and 32 (transport data, whitepaper section 5.4.6)."""
 MIN_MTU = 1280
 """IPv6's (RFC 8200 section 5)."""
@@ -89,8 +88,10 @@ class FleetSettings(_Settings):
     listen_port: Annotated[int, _Port, Kind("port")] = Field(
         default=DEFAULT_PORT, description="The UDP port that hosts listen on."
     )
-    mtu: Annotated[int, _Mtu, Kind("bytes")] = Field(
-        default=DEFAULT_MTU, description="The interface's MTU; 1420 fits an underlay of 1500 bytes."
+    mtu: Annotated[int | None, _Mtu, Kind("bytes", "what fits")] = Field(
+        default=None,
+        description="The interface's MTU; each host finds what fits the ways to its peers, which is theirs "
+        "less 60 bytes (IPv4) or 80 (IPv6): 1440 or 1420 on Ethernet.",
     )
     topology: Annotated[list[Any], BeforeValidator(_list("rules")), Kind("list of rules", "mesh: all")] = (
         Field(

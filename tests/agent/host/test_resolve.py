@@ -68,3 +68,34 @@ def test_a_resolver_that_hangs_costs_its_limit_and_then_less(monkeypatch: pytest
         release.set()
     assert waits[0] >= 0.3
     assert min(waits[1:]) < 0.3
+
+
+def test_looking_up_does_not_wait() -> None:
+    answer = threading.Event()
+
+    def lookup(host: str, port: int, **_: Any) -> list[Any]:
+        answer.wait(10)
+        return [(0, 0, 0, "", ("192.0.2.7", port))]
+
+    resolver = Resolver(lookup)
+    assert resolver.look_up("oslo.example.net:5") is None
+    answer.set()
+    found = None
+    while found is None:
+        found = resolver.look_up("oslo.example.net:5")
+    assert found == SocketAddress("192.0.2.7", 5)
+
+
+def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+
+    def lookup(*_: Any, **__: Any) -> Any:
+        answer.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    resolver = Resolver(lookup)
+    assert resolver.look_up("oslo.example.net:5") is None
+    monkeypatch.setattr(resolve, "_LONGEST", 0.0)
+    with pytest.raises(ResolveError, match="does not answer"):
+        resolver.look_up("oslo.example.net:5")
+    answer.set()

@@ -14,7 +14,7 @@ from typing import Any, Optional, Union
 from agent.bundle import Bundle, Interface, Peer
 from agent.host.errors import HostError
 from agent.operations import AddInterface, RemoveInterface, SetLink, SetPeer, Step
-from agent.report import Change, Observed, ObservedInterface, ObservedPeer
+from agent.report import Change, FittingMtu, Observed, ObservedInterface, ObservedPeer
 from agent.secret import Secrets
 
 
@@ -26,7 +26,7 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
         if found is None or not found.answers:
             operation = AddInterface(wanted.name, wanted.backend)
             steps.append(Step(Change("interface", wanted.name, "add"), operation))
-        if found is None or found.mtu != wanted.mtu or _keys(found.peers) != _keys(wanted.peers):
+        if found is None or wanted.mtu not in (None, found.mtu) or _keys(found.peers) != _keys(wanted.peers):
             change = Change("interface", wanted.name, "change")
             steps.append(Step(change, SetLink(wanted.name, mtu=wanted.mtu)))
     return (*steps, *(Step(Change("interface", name, "remove"), RemoveInterface(name)) for name in seen))
@@ -49,6 +49,8 @@ class FakeHost:
     dies_at_once: bool = False
     hanging: set[str] = field(default_factory=set)
     bundle: Optional[Bundle] = None
+    names: dict[str, Optional[str]] = field(default_factory=dict)
+    fitting: int = 1420
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
@@ -70,8 +72,15 @@ class FakeHost:
                 )
                 for device in self.devices.values()
                 if device.name in looked_at
-            )
+            ),
+            fitting=tuple(FittingMtu(name, self.fitting) for name in self.devices),
         )
+
+    def look_up(self, endpoint: str) -> Optional[str]:
+        """An endpoint that is not among `names` has no address; None there: nobody has answered yet."""
+        if endpoint not in self.names:
+            raise HostError(f"{endpoint} does not resolve")
+        return self.names[endpoint]
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         operation = step.operation
@@ -96,6 +105,8 @@ class FakeHost:
             self.indexes[name] = next(self._numbers)
         elif self.dies_at_once:
             self.lose(name)
+        elif operation.mtu is not None:
+            self.devices[name] = replace(self.devices[name], mtu=operation.mtu)
 
     def lose(self, name: str) -> None:
         """The device goes away, as when its process is killed."""

@@ -26,7 +26,8 @@ from agent.report import Change, Observed, ObservedPeer
 from agent.resident import engine as module
 from agent.resident import probe
 from agent.resident.admission import RefusedError
-from agent.resident.engine import Clocks, Engine, answer, refusal
+from agent.resident.answers import answer, refusal
+from agent.resident.engine import Clocks, Engine
 from agent.resident.health import PeerKey
 from agent.resident.store import Contents, Store, StoreError
 from agent.secret import SecretRef, Secrets
@@ -199,6 +200,45 @@ def test_a_firewall_that_cannot_be_made_keeps_nobody_in_the_fleet(tmp_path: Path
     assert set(host.simulated.devices["wg0"].peers) == {peer(2).public_key}
     assert [change.layer for change in world.engine.report().pending] == ["firewall"]
     assert world.engine.report().problems == ("wg0: install nftables",)
+
+
+def test_a_device_gets_the_mtu_that_fits_and_keeps_up_with_it(world: World) -> None:
+    wanted = bundle(1, [interface(mtu=None, peers=(peer(2),))])
+    world.host.fitting = 1440
+    assert world.apply(wanted)[-1] == "change wg0 mtu"
+    assert world.host.devices["wg0"].mtu == 1440
+    world.host.fitting = 1380
+    report = world.engine.report()
+    assert (report.pending, report.observed.fitting) == ((), ())  # the host's business, and no drift
+    assert world.engine.keep_up() is False
+    assert world.host.devices["wg0"].mtu == 1380
+
+
+def test_a_name_that_moved_is_followed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[probe.Call] = []
+
+    def send(calls: Iterable[probe.Call]) -> tuple[PeerKey, ...]:
+        called.extend(calls)
+        return ()
+
+    monkeypatch.setattr(probe, "send", send)
+    world.apply(bundle(1, [interface(peers=(peer(2, endpoint="oslo:5"), peer(3, endpoint="lima:5")))]))
+    for tx in (0, 148):
+        for number in (2, 3):
+            world.host.peers[key(number)] = ObservedPeer(key(number), endpoint="192.0.2.1:5", tx_bytes=tx)
+        world.host.names = {"oslo:5": None}
+        world.now += 30
+        assert world.engine.keep_up() is (tx > 0)
+    assert world.host.peers[key(3)].endpoint == "192.0.2.1:5"  # its name has no address now
+    world.host.names = {"oslo:5": "192.0.2.7:5"}
+    assert world.engine.keep_up() is False
+    assert world.host.peers[key(2)].endpoint == "192.0.2.7:5"
+    assert ("wg0", key(2)) in [call.peer for call in called]
+    assert "change peer wg0 peer host2 endpoint (called in vain)" in world.log
+
+
+def test_keeping_up_without_a_bundle(world: World) -> None:
+    assert world.engine.keep_up() is False
 
 
 def test_interfaces_of_applies_that_failed_are_not_forgotten(world: World) -> None:

@@ -46,6 +46,9 @@ class OneHost:
     def execute(self, step: Step, secrets: Secrets) -> None:
         self.simulated.execute(step)
 
+    def look_up(self, endpoint: str) -> Optional[str]:
+        raise HostError(f"{endpoint} does not resolve")
+
 
 class World:
     """The agent's fleets on one host."""

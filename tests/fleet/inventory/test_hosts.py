@@ -44,7 +44,7 @@ def test_a_host_that_nobody_could_call_by_its_address(tmp_path: Path, variables:
 def test_defaults_and_all_variables(tmp_path: Path) -> None:
     host = one_host(tmp_path, "")
     assert (host.masquerade, host.clamp_mss) == ((), None)
-    assert (host.interface, host.listen_port, host.mtu, host.backend) == ("wg0", 51820, 1420, "auto")
+    assert (host.interface, host.listen_port, host.mtu, host.backend) == ("wg0", 51820, None, "auto")
     assert (host.nat, host.transit, host.self_heal, host.addresses, host.subnets) == (False,) * 3 + ((),) * 2
     host = one_host(
         tmp_path,

@@ -1,0 +1,92 @@
+"""What changes around a host while its bundle stays: ways to peers get another MTU, names another address.
+
+Job: say which peers are called in vain, and the steps that follow from what is found. A peer that is called
+in vain is called next where the bundle says: its name may have moved, or it has come back from where it
+roamed to. Pure: the caller brings both clocks and asks the name servers. Called by engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+from agent.bundle import Bundle
+from agent.converge.device import fit
+from agent.operations import SetPeer, Step
+from agent.report import Change, Observed, ObservedPeer
+from agent.resident.health import PeerKey, age, peers_of
+
+STALE = 135.0
+"""Seconds: REKEY_AFTER_TIME, and time for the handshake that is due then (whitepaper, section 6.1)."""
+ASK_AGAIN = 60.0
+"""Seconds between two questions for one peer."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A peer's counters when last looked at, and when its name was last asked for (monotonic clock)."""
+
+    rx_bytes: int
+    tx_bytes: int
+    asked: Optional[float] = None
+
+
+def unheard(
+    seen: Mapping[PeerKey, Seen], bundle: Bundle, observed: Observed, now: float, wall: float
+) -> tuple[dict[PeerKey, Seen], dict[PeerKey, str]]:
+    """What to remember, and the endpoints to ask for, as the bundle has them, by their peers.
+
+    Those of peers to which we sent something since `seen` and had nothing from, without a young handshake.
+    """
+    present = peers_of(observed)
+    remembered: dict[PeerKey, Seen] = {}
+    wanted: dict[PeerKey, str] = {}
+    for interface in bundle.interfaces:
+        for peer in interface.peers:
+            key = (interface.name, peer.public_key)
+            if peer.endpoint is None or key not in present:
+                continue
+            before, after = seen.get(key), present[key]
+            asked = None if before is None else before.asked
+            if before is not None and _in_vain(before, after, wall) and _is_due(asked, now):
+                wanted[key], asked = peer.endpoint, now
+            remembered[key] = Seen(after.rx_bytes, after.tx_bytes, asked)
+    return remembered, wanted
+
+
+def moved(bundle: Bundle, observed: Observed, answers: Mapping[PeerKey, str]) -> Iterator[Step]:
+    """The steps for peers that are called elsewhere than the bundle says by now, as `answers` have it."""
+    present = peers_of(observed)
+    for interface in bundle.interfaces:
+        for peer in interface.peers:
+            key = (interface.name, peer.public_key)
+            if key in answers and key in present and present[key].endpoint != answers[key]:
+                change = Change(
+                    "peer",
+                    f"{interface.name} peer {peer.name} endpoint",
+                    "change",
+                    answers[key],
+                    present[key].endpoint,
+                )
+                endpoint = SetPeer(interface.name, peer.name, peer.public_key, endpoint=answers[key])
+                yield Step(change, endpoint)
+
+
+def fitted(bundle: Bundle, observed: Observed) -> Iterator[Step]:
+    """The steps for interfaces whose bundle leaves the MTU to the host, and that have another than fits."""
+    present = {actual.name: actual for actual in observed.interfaces}
+    fitting = {one.interface: one.mtu for one in observed.fitting}
+    for wanted in bundle.interfaces:
+        if wanted.mtu is None and wanted.name in present:
+            yield from fit(wanted, present[wanted.name], fitting.get(wanted.name))
+
+
+def _in_vain(before: Seen, after: ObservedPeer, wall: float) -> bool:
+    since = age(after, wall)
+    silent = after.rx_bytes == before.rx_bytes and after.tx_bytes > before.tx_bytes
+    return silent and (since is None or since > STALE)
+
+
+def _is_due(asked: Optional[float], now: float) -> bool:
+    return asked is None or now - asked >= ASK_AGAIN
