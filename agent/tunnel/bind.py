@@ -10,12 +10,16 @@ import socket
 import struct
 from contextlib import suppress
 
-from agent.tunnel.offloads import SOL_UDP, UDP_GRO
-
-# include/uapi/linux/in.h, asm-generic/socket.h; Python does not name all of them
-_IP_PKTINFO, _IP_MTU_DISCOVER, _IP_RECVTOS = 8, 10, 13
-_IP_PMTUDISC_DONT = 0
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+from agent.tunnel.sockopts import (
+    IP_MTU_DISCOVER,
+    IP_PKTINFO,
+    IP_PMTUDISC_DONT,
+    IP_RECVTOS,
+    SO_RCVBUFFORCE,
+    SO_SNDBUFFORCE,
+    SOL_UDP,
+    UDP_GRO,
+)
 
 _BUFFER = 4 << 20
 """Bytes that the kernel keeps for us each way while we do something else."""
@@ -59,16 +63,16 @@ def _bind(family: socket.AddressFamily, port: int, mark: int, gro: bool) -> sock
 
 def _prepare(sock: socket.socket, mark: int, gro: bool) -> None:
     if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVTOS, 1)
         # Routers may fragment what does not fit, as they may with the kernel's WireGuard: an inner packet
         # of the MTU's length must arrive even where nobody is told about a narrower path.
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
-    for force, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+    for force, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
             sock.setsockopt(socket.SOL_SOCKET, force, _BUFFER)
         except PermissionError:

@@ -22,7 +22,7 @@ from agent.tunnel.control import ControlSocket
 from agent.tunnel.errors import StartError
 from agent.tunnel.link import LinkWatch
 from agent.tunnel.loop import Loop
-from agent.tunnel.offloads import VARIABLE, missing, probe
+from agent.tunnel.offloads import VARIABLE, missing, probe, unwanted
 from agent.tunnel.routes import Routes
 from agent.tunnel.tun import DEFAULT_MTU, Tun
 from agent.tunnel.uapi import Uapi
@@ -62,8 +62,12 @@ def clock() -> Time:
 
 def _serve(interface: str, mtu: int, stop: int, started: Callable[[], object]) -> None:
     """The control socket comes last: who sees it may rely on the rest."""
+    try:
+        without = unwanted(os.environ.get(VARIABLE, ""))
+    except ValueError as error:
+        raise StartError(str(error)) from None
     with ExitStack() as stack:
-        offloads = probe(os.environ.get(VARIABLE, "").split(","))
+        offloads = probe(without)
         tun = stack.enter_context(closing(Tun(interface, mtu, offloads.vnet)))
         watch = stack.enter_context(closing(LinkWatch(tun.fd)))
         routes = stack.enter_context(closing(Routes()))
@@ -74,7 +78,7 @@ def _serve(interface: str, mtu: int, stop: int, started: Callable[[], object]) -
         uapi = Uapi(device, sockets, clock)
         control = stack.enter_context(closing(ControlSocket(interface, uapi.serve)))
         started()
-        for line in missing(offloads):
+        for line in missing(offloads, without):
             say(line)
         Loop(device, tun, watch, routes, sockets, control, clock, stop, say).run()
 

@@ -13,8 +13,9 @@ import struct
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-# include/uapi/linux/udp.h, if_tun.h
-SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+from agent.tunnel.sockopts import SOL_UDP, UDP_GRO, UDP_SEGMENT
+
+# include/uapi/linux/if_tun.h
 _TUNGETFEATURES = 0x800454CF
 IFF_VNET_HDR = 0x4000
 
@@ -31,6 +32,15 @@ class Offloads(NamedTuple):
     vnet: bool = False
 
 
+def unwanted(text: str) -> frozenset[str]:
+    """The names that VARIABLE lists. Raises ValueError, a sentence, for a name of none."""
+    names = frozenset(filter(None, (name.strip() for name in text.split(","))))
+    unknown = ", ".join(sorted(names - set(Offloads._fields)))
+    if unknown:
+        raise ValueError(f"{VARIABLE}: {unknown} is none of {', '.join(Offloads._fields)}")
+    return names
+
+
 def probe(without: Collection[str] = ()) -> Offloads:
     """What the kernel has, but for the names in `without`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -42,17 +52,18 @@ def probe(without: Collection[str] = ()) -> Offloads:
     return Offloads(**{name: has and name not in without for name, has in found.items()})
 
 
-def missing(offloads: Offloads) -> Iterator[str]:
-    """A line for the operator about each one that is not there."""
-    for name, has, cost in zip(offloads._fields, offloads, _COSTS):
+def missing(offloads: Offloads, without: Collection[str] = ()) -> Iterator[str]:
+    """A line for the operator about each one that is not used; `without` are those left out on purpose."""
+    for name, has, (cost, why) in zip(offloads._fields, offloads, _COSTS):
         if not has:
-            yield f"without {name}: {cost}, so this tunnel is slower than it could be"
+            reason = f"{VARIABLE} says so" if name in without else why
+            yield f"without {name}: {cost} ({reason}), so this tunnel is slower than it could be"
 
 
 _COSTS = (
-    "each datagram is sent by itself (UDP_SEGMENT is not there)",
-    "each datagram is received by itself (UDP_GRO is not there)",
-    "each TCP segment is handed to the kernel by itself (the TUN has no IFF_VNET_HDR)",
+    ("each datagram is sent by itself", "this kernel has no UDP_SEGMENT"),
+    ("each datagram is received by itself", "this kernel has no UDP_GRO"),
+    ("each TCP segment is handed to the kernel by itself", "the TUN has no IFF_VNET_HDR"),
 )
 
 

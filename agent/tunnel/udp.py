@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Optional
 
 from agent.tunnel.bind import bind_pair
-from agent.tunnel.offloads import SOL_UDP, UDP_GRO, Offloads
+from agent.tunnel.offloads import Offloads
+from agent.tunnel.sockopts import IP_PKTINFO, IP_TOS, SOL_UDP, UDP_GRO
 from agent.tunnel.ways import Address, Ancillary, Way, Ways
 from agent.wireguard.device import Datagrams
 from agent.wireguard.endpoint import Endpoint
-
-# include/uapi/linux/in.h; Python does not name all of them
-_IP_TOS, _IP_PKTINFO = 1, 8
 
 _LONGEST_DATAGRAM = 65535
 _ANCILLARY_SPACE = socket.CMSG_SPACE(20) + 2 * socket.CMSG_SPACE(4)
@@ -221,11 +219,11 @@ class UdpSockets:
 def _origin(address: Address, ancillary: Ancillary) -> _Origin:
     source, interface, tos, size = b"", 0, 0, 0
     for level, kind, data in ancillary:
-        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
             interface, source = struct.unpack_from("=i4s", data)
         elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
             source, interface = struct.unpack_from("=16sI", data)
-        elif (level, kind) in ((socket.IPPROTO_IP, _IP_TOS), (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)):
+        elif (level, kind) in ((socket.IPPROTO_IP, IP_TOS), (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)):
             tos = data[0] if len(data) == 1 else struct.unpack_from("=i", data)[0]
         elif (level, kind) == (SOL_UDP, UDP_GRO):
             (size,) = struct.unpack_from("=i", data)

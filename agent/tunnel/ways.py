@@ -12,11 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple, Optional, Union
 
+from agent.tunnel.sockopts import IP_PKTINFO, IP_TOS, SOL_UDP, UDP_SEGMENT
 from agent.wireguard.endpoint import Endpoint
-
-# include/uapi/linux/in.h, udp.h; Python does not name all of them
-_IP_TOS, _IP_PKTINFO = 1, 8
-_SOL_UDP, _UDP_SEGMENT = 17, 103
 
 _MOST_REMEMBERED = 4096
 
@@ -39,7 +36,7 @@ class Way(NamedTuple):
         """The ancillary data for several datagrams of `size` bytes in one call."""
         ancillary = self.rows.get(size)
         if ancillary is None:
-            segment = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+            segment = (SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))
             ancillary = self.rows[size] = [*self.ancillary, segment]
         return ancillary
 
@@ -133,9 +130,9 @@ def _ancillary4(endpoint: Endpoint, tos: int) -> Ancillary:
     """The interface stays open: to name it would overrule routing, which WireGuard never does (socket.c)."""
     ancillary = []
     if endpoint.source:
-        ancillary.append((socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i4s4x", 0, endpoint.source)))
+        ancillary.append((socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4x", 0, endpoint.source)))
     if tos:
-        ancillary.append((socket.IPPROTO_IP, _IP_TOS, struct.pack("=i", tos)))
+        ancillary.append((socket.IPPROTO_IP, IP_TOS, struct.pack("=i", tos)))
     return ancillary
 
 

@@ -1,19 +1,25 @@
-"""Merging packets: what goes in comes out of the kernel's cutting, byte for byte and in order per flow."""
+"""Merging packets, case by case: what belongs together and what must stay alone."""
 
 from __future__ import annotations
 
 import ipaddress
-import random
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agent.tunnel.coalesce import coalesce
+from tests.agent.tunnel.merging import (
+    V4,
+    V6,
+    both,
+    compare,
+    counts,
+    delivered_or_not,
+    noise,
+    train,
+    written,
+)
 from tests.agent.tunnel.segments import (
     ACK,
     CWR,
@@ -29,109 +35,6 @@ from tests.agent.tunnel.segments import (
     cut,
     internet_checksum,
 )
-
-V4 = Segment()
-V6 = Segment(source="fd00::1", destination="fd00::2", label=5)
-both = pytest.mark.parametrize("base", [V4, V6], ids=["v4", "v6"])
-delivered_or_not = pytest.mark.parametrize("is_verified", [True, False], ids=["delivered", "forwarded"])
-
-
-def train(base: Segment, count: int, size: int, last: int | None = None) -> list[Segment]:
-    """`count` segments in sequence, of `size` bytes of payload, the last of `last`."""
-    return [
-        replace(
-            base,
-            sequence=base.sequence + number * size,
-            identification=base.identification + number,
-            payload=noise(number, last if last and number == count - 1 else size),
-        )
-        for number in range(count)
-    ]
-
-
-def noise(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-def written(segments: Sequence[Segment], is_verified: bool) -> list[Sequence[bytes]]:
-    """What is written for these; asserts that it comes out again."""
-    packets = [segment.packed() for segment in segments]
-    writes = coalesce(packets, lambda address: is_verified)
-    compare(packets, writes, is_verified)
-    return writes
-
-
-def compare(packets: Sequence[bytes], writes: Sequence[Sequence[bytes]], is_verified: bool) -> None:
-    """Asserts that the kernel makes `packets` of `writes`, each flow's in order.
-
-    Of a merged packet that this host's TCP does not take, a segment was wrong; of all others, none was.
-    """
-    outcome: list[tuple[bytes, bool]] = []
-    damaged: set[int] = set()
-    refused: list[tuple[int, int]] = []
-    for buffers in writes:
-        pieces = cut(buffers)
-        assert is_verified or pieces.is_right
-        if not pieces.is_right:
-            refused.append((len(outcome), len(outcome) + len(pieces.segments)))
-        outcome += [(segment, pieces.is_right) for segment in pieces.segments]
-    assert len(outcome) == len(packets)
-    positions = by_flow([segment for segment, _ in outcome])
-    for flow, indices in by_flow(packets).items():
-        assert len(positions[flow]) == len(indices)
-        for before, after in zip(indices, positions[flow]):
-            segment, is_right = outcome[after]
-            if is_verified:
-                segment = with_identification_of(packets[before], segment)
-            if is_right:
-                assert segment == packets[before], flow
-            else:
-                at = 20 if segment[0] >> 4 == 4 else 40
-                assert segment[: at + 16] == packets[before][: at + 16]
-                assert segment[at + 18 :] == packets[before][at + 18 :]
-                if segment != packets[before]:
-                    damaged.add(after)
-    for begin, end in refused:
-        assert damaged & set(range(begin, end)), "a merged packet has a wrong checksum for no reason"
-
-
-def with_identification_of(packet: bytes, segment: bytes) -> bytes:
-    """The segment with the IPv4 id of a packet that must not be fragmented: where it ends, no one sees it."""
-    if packet[0] != 0x45 or packet[6] != 0x40 or segment[4:6] == packet[4:6]:
-        return segment
-    header = segment[:4] + packet[4:6] + segment[6:10] + bytes(2) + segment[12:20]
-    return header[:10] + internet_checksum(header).to_bytes(2, "big") + segment[12:]
-
-
-def by_flow(packets: Sequence[bytes]) -> dict[bytes, list[int]]:
-    """Where the packets of each flow are. One that may be of any flow is in all of them."""
-    names = [flow_of(packet) for packet in packets]
-    flows: dict[bytes, list[int]] = defaultdict(list)
-    for name in {name for name in names if name} or {b""}:
-        flows[name] = [index for index, of in enumerate(names) if of in (name, b"")]
-    return flows
-
-
-def flow_of(packet: bytes) -> bytes:
-    """Protocol, addresses and ports; empty: it cannot be told."""
-    if packet[0] == 0x45:
-        if packet[9] != 6:
-            return b"4" + packet[9:10] + packet[12:20]
-        is_fragment = int.from_bytes(packet[6:8], "big") & 0x3FFF
-        return b"" if is_fragment or len(packet) < 40 else b"4" + packet[9:10] + packet[12:24]
-    if packet[0] >> 4 == 6 and packet[6] in (17, 58):
-        return b"6" + packet[6:7] + packet[8:40]
-    if packet[0] >> 4 == 6 and packet[6] == 6 and len(packet) >= 60:
-        return b"6" + packet[6:7] + packet[8:44]
-    return b""
-
-
-def counts(writes: Sequence[Sequence[bytes]]) -> list[int]:
-    """How many segments each write has."""
-    return [len(cut(buffers).segments) for buffers in writes]
-
-
-# What is merged
 
 
 @both
@@ -450,141 +353,3 @@ def test_other_protocols_are_not_in_the_way(base: Segment, is_verified: bool) ->
         writes = coalesce(packets, lambda address: is_verified)
         compare(packets, writes, is_verified)
         assert counts(writes) == [4, 1]
-
-
-# Everything at once
-
-
-@dataclass
-class Flow:
-    """A sender: what it sends next."""
-
-    next: Segment
-    size: int
-    fill: int
-    id_rise: int
-    count: int = 0
-
-    def segment(self, **changes: Any) -> Segment:
-        size = changes.pop("size", self.size)
-        self.count += 1
-        payload = noise(self.count, size) if self.fill < 0 else bytes([self.fill]) * size
-        sent = replace(self.next, payload=payload, **changes)
-        self.next = replace(
-            self.next,
-            sequence=self.next.sequence + size,
-            identification=self.next.identification + self.id_rise,
-        )
-        return sent
-
-
-FLOWS = st.builds(
-    Flow,
-    next=st.builds(
-        Segment,
-        source=st.sampled_from(["10.0.0.1", "fd00::1"]),
-        destination=st.just("10.0.0.2"),
-        ports=st.tuples(st.sampled_from([1, 2]), st.just(80)),
-        sequence=st.integers(0, (1 << 32) - 1) | st.integers((1 << 32) - 5000, (1 << 32) - 1),
-        ack=st.integers(0, (1 << 32) - 1),
-        flags=st.sampled_from([ACK, ACK | ECE]),
-        window=st.integers(0, 0xFFFF),
-        options=st.integers(0, 10).map(lambda words: noise(words, words * 4)),
-        identification=st.integers(0, 0xFFFF) | st.integers(0xFFF0, 0xFFFF),
-        fragment=st.sampled_from([0, 0x4000]),
-        hop_limit=st.integers(1, 255),
-        tos=st.integers(0, 255),
-        label=st.integers(0, 0xFFFFF),
-    ).map(lambda base: replace(base, destination="fd00::2") if ":" in base.source else base),
-    size=st.integers(1, 300) | st.sampled_from([101, 536, 1000, 1367, 1368, 9001, 33000]),
-    fill=st.sampled_from([-1, -1, 0, 0xFF]),
-    id_rise=st.sampled_from([1, 1, 1, 0]),
-)
-CHANGES: list[dict[str, Any]] = [
-    {"checksum_error": 1},
-    {"flags": ACK | PSH},
-    {"flags": ACK | FIN},
-    {"flags": ACK | FIN | PSH | ECE},
-    {"flags": ACK | CWR},
-    {"flags": SYN},
-    {"size": 1},
-    {"size": 0},
-    {"size": 99},
-    {"size": 310},
-    {"sequence": 5},
-    {"fragment": 0x2000},
-    {"fragment": 0x0007},
-    {"urgent": 9},
-    {"window": 3},
-    {"ack": 3},
-    {"hop_limit": 7},
-    {"tos": 3},
-    {"label": 3},
-    {"options": b"\1\1\1\1"},
-    {"identification": 77},
-    {"identification": 7},
-    {"ip_checksum_error": 1},
-]
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> list[bytes]:
-    """Trains of up to three flows, with every kind of disturbance between and within."""
-    flows = draw(st.lists(FLOWS, min_size=1, max_size=3))
-    packets: list[bytes] = []
-    for what, count, which in draw(
-        st.lists(st.tuples(st.integers(0, 9), st.integers(1, 6), st.integers(0, 2)), max_size=12)
-    ):
-        flow = flows[which % len(flows)]
-        if what <= 3:
-            packets += [flow.segment().packed() for _ in range(count)]
-        elif what == 4:
-            packets += [flow.segment().packed() for _ in range(count) for flow in flows]
-        elif what <= 6:
-            packets.append(flow.segment(**draw(st.sampled_from(CHANGES))).packed())
-        elif what == 7 and packets:
-            packets.append(draw(st.sampled_from(packets)))
-        elif what == 8 and len(packets) > 1:
-            packets[-2:] = packets[:-3:-1]
-        else:
-            packets.append(draw(garbage()))
-    return packets
-
-
-@st.composite
-def garbage(draw: st.DrawFn) -> bytes:
-    """Anything that the tunnel lets through: a version, and a length that is there."""
-    packet = bytearray(draw(st.binary(min_size=40, max_size=200)))
-    if draw(st.booleans()):
-        del packet[draw(st.integers(20, 40)) :]
-        packet[0] = draw(st.sampled_from([0x45, 0x45, 0x46, 0x40]))
-        packet[2:4] = len(packet).to_bytes(2, "big")
-        packet[9] = draw(st.sampled_from([6, 6, 17, 1]))
-    else:
-        packet[0] = 0x60
-        packet[4:6] = (len(packet) - 40).to_bytes(2, "big")
-        packet[6] = draw(st.sampled_from([0, 6, 17, 44, 58, 59]))
-    return bytes(packet)
-
-
-@settings(max_examples=400, deadline=None)
-@given(packets=batches(), is_verified=st.booleans())
-def test_what_goes_in_comes_out(packets: list[bytes], is_verified: bool) -> None:
-    compare(packets, coalesce(packets, lambda address: is_verified), is_verified)
-
-
-@settings(deadline=None)
-@given(
-    flows=st.lists(FLOWS, min_size=1, max_size=4, unique_by=lambda flow: (flow.next.source, flow.next.ports)),
-    count=st.integers(2, 8),
-    is_verified=st.booleans(),
-)
-def test_undisturbed_trains_are_a_write_each(flows: list[Flow], count: int, is_verified: bool) -> None:
-    for flow in flows:
-        flow.size = 61 + flow.size % 4000
-        flow.id_rise = 1
-        flow.next = replace(flow.next, sequence=flow.next.sequence >> 1, identification=0)
-    packets = [flow.segment().packed() for _ in range(count) for flow in flows]
-    writes = coalesce(packets, lambda address: is_verified)
-    compare(packets, writes, is_verified)
-    assert len(writes) <= 2 * len(flows)  # an IPv4 checksum that begins anew at 0xFFFE ends a run

@@ -6,12 +6,21 @@ import socket
 
 import pytest
 
-from agent.tunnel.offloads import Offloads, missing, probe
+from agent.tunnel.offloads import Offloads, missing, probe, unwanted
 
 
 def test_names_are_done_without() -> None:
     assert not any(probe(Offloads._fields))
-    assert probe(["gso", "nonsense", ""]) == probe()._replace(gso=False)
+    assert probe(unwanted(" gso,")) == probe()._replace(gso=False)
+    assert unwanted("") == frozenset()
+    with pytest.raises(ValueError, match=r"^FLEET_TUNNEL_WITHOUT: gsp is none of gso, gro, vnet$"):
+        unwanted("gsp,gro")
+
+
+def test_what_is_left_out_on_purpose_is_not_said_to_be_missing() -> None:
+    said = list(missing(Offloads(gso=False, gro=False, vnet=True), {"gro"}))
+    assert "this kernel has no UDP_SEGMENT" in said[0]
+    assert "FLEET_TUNNEL_WITHOUT says so" in said[1]
 
 
 def test_an_old_kernel_has_none_and_each_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

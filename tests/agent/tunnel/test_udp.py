@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from agent.tunnel.offloads import SOL_UDP, UDP_SEGMENT, Offloads
+from agent.tunnel.offloads import Offloads
+from agent.tunnel.sockopts import SOL_UDP, UDP_SEGMENT
 from agent.tunnel.udp import Received, UdpSockets
 from agent.wireguard.device import Datagrams
 from agent.wireguard.endpoint import Endpoint
