@@ -134,12 +134,14 @@ class Engine:
     def left(self) -> bool:
         """Whether the host is in this fleet no more, and nothing of it is left."""
         held = self._contents
-        return held.bundle is not None and held.finished and not (held.bundle.interfaces or held.interfaces)
+        if held.bundle is None or not held.finished:
+            return False
+        return not (held.bundle.interfaces or held.bundle.forwarding or held.interfaces)
 
     def take(self, wanted: Bundle, given: Secrets, replace_fleet: bool) -> None:
         """Keeps a bundle that a client sent; the host is as before. Raises RefusedError, StoreError."""
         held = self._contents
-        neighbours.check_beside(wanted, self._others().values())
+        neighbours.check_beside(wanted, None if self._store_problem else held, self._others())
         kept = admit(wanted, given, held.bundle, held.secrets, replace_fleet)
         if wanted == held.bundle and kept == held.secrets:
             return

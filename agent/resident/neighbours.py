@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Optional, Union
 
@@ -42,10 +42,20 @@ def told(fleet: str, contents: Contents) -> OtherFleet:
     return OtherFleet(fleet, None) if bundle is None else OtherFleet(bundle.fleet_name, bundle.version)
 
 
-def check_beside(wanted: Bundle, others: Iterable[Contents]) -> None:
-    """Raises RefusedError, which names the other fleet, where `wanted` would take something from one."""
-    for contents in others:
+def check_beside(wanted: Bundle, held: Optional[Contents], others: Mapping[str, Contents]) -> None:
+    """Raises RefusedError, which names the other fleet, where `wanted` would take something from one.
+
+    `wanted` takes the place of `held`, which is None where that cannot be read; `others` are by their ids.
+    Beside one that cannot be read there must be no new interfaces: they might be its.
+    """
+    new = set() if held is None else {interface.name for interface in wanted.interfaces} - _names(held)
+    for fleet, contents in others.items():
         if contents.bundle is None:
+            if new:
+                raise RefusedError(
+                    f"what this host keeps of fleet {fleet} cannot be read, and {min(new)} might be an "
+                    "interface of it: apply it again first, or delete its folder and restart the agent"
+                )
             continue
         found = list(dict.fromkeys(_collisions(wanted, contents)))
         if found:

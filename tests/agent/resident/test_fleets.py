@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -228,7 +229,22 @@ def test_one_that_is_damaged_is_told_and_does_not_disturb(world: World) -> None:
     assert world.report("beta").others == (OtherFleet(FLEET, None),)
     damaged = world.report(FLEET)
     assert (damaged.fleet, len(damaged.problems)) == (None, 1)
+    assert world.apply(replace(other(), revision=2)).problems == ()
+    with pytest.raises(RefusedError, match="wg5 might be"):
+        world.apply(bundle(1, [interface("wg5")], fleet=NEW_FLEET, fleet_name="gamma"))
     assert world.apply(bundle(2)).problems == ()
+    assert world.folders() == {FLEET: "acme", OTHER_FLEET: "beta"}
+
+
+def test_two_that_are_damaged_come_back_one_by_one(world: World) -> None:
+    world.apply(bundle(1))
+    world.apply(other())
+    for fleet in (FLEET, OTHER_FLEET):
+        (world.state / "fleets" / fleet / "state.json").write_text("{")
+    world.start()
+    for again in (bundle(2), other()):
+        report = world.apply(again)
+        assert (report.problems, report.pending) == ((), ())
     assert world.folders() == {FLEET: "acme", OTHER_FLEET: "beta"}
 
 

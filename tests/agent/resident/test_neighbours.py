@@ -16,14 +16,16 @@ from tests.agent.samples import FLEET, OTHER_FLEET, bundle, interface, other, pe
 HELD = Contents(bundle(3), interfaces=("wg0", "wg7"))
 
 
+def check(wanted: Bundle, *others: Contents) -> None:
+    """Whether a fleet that is new to the host may join these."""
+    check_beside(wanted, Contents(), {str(number): held for number, held in enumerate(others)})
+
+
 def test_what_collides_with_nothing_is_welcome() -> None:
-    check_beside(other(), [HELD])
-    check_beside(other(listen_port=0), [Contents(bundle(1, [interface(listen_port=0)]))])
-    check_beside(
-        other(addresses=("fe80::1/64",)), [Contents(bundle(1, [interface(addresses=("fe80::1/64",))]))]
-    )
-    check_beside(bundle(1, [], fleet=OTHER_FLEET, fleet_name="beta"), [HELD])
-    check_beside(other(), [Contents()])
+    check(other(), HELD)
+    check(other(listen_port=0), Contents(bundle(1, [interface(listen_port=0)])))
+    check(other(addresses=("fe80::1/64",)), Contents(bundle(1, [interface(addresses=("fe80::1/64",))])))
+    check(bundle(1, [], fleet=OTHER_FLEET, fleet_name="beta"), HELD)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_what_collides_with_nothing_is_welcome() -> None:
 )
 def test_each_collision_is_one_sentence_that_names_the_other_fleet(wanted: Bundle, words: str) -> None:
     with pytest.raises(RefusedError) as caught:
-        check_beside(wanted, [Contents(), HELD])
+        check(wanted, HELD)
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert 'fleet "beta" cannot be on this host beside fleet "acme"' in sentence
@@ -56,35 +58,42 @@ def test_each_collision_is_one_sentence_that_names_the_other_fleet(wanted: Bundl
 
 
 def test_a_wider_route_that_takes_nothing_is_welcome() -> None:
-    check_beside(other(routes=(Route("10.0.0.0/8"),)), [HELD])
+    check(other(routes=(Route("10.0.0.0/8"),)), HELD)
 
 
 def test_only_one_full_tunnel() -> None:
     full = Contents(bundle(1, [interface(routes=(Route("0.0.0.0/0"),))]))
     for destination in ("0.0.0.0/0", "::/0"):
         with pytest.raises(RefusedError, match="one way out"):
-            check_beside(other(routes=(Route(destination),)), [full])
-    check_beside(other(routes=(Route("::/0"),)), [HELD])
+            check(other(routes=(Route(destination),)), full)
+    check(other(routes=(Route("::/0"),)), HELD)
 
 
 def test_another_namespace_is_another_network_but_for_the_port() -> None:
     wanted = other(addresses=("10.77.0.1/32",), routes=(Route("10.77.0.0/16"),), netns="blue")
-    check_beside(wanted, [HELD])
+    check(wanted, HELD)
     same_port = replace(wanted, interfaces=(replace(wanted.interfaces[0], listen_port=51820),))
     with pytest.raises(RefusedError, match="UDP port"):
-        check_beside(same_port, [HELD])
+        check(same_port, HELD)
 
 
 def test_several_collisions_are_told_together_and_counted() -> None:
     wanted = other("wg0", listen_port=51820, addresses=("10.77.0.1/32",), routes=(Route("10.77.0.0/16"),))
     with pytest.raises(RefusedError, match=r"interface wg0.*; .*51820.*; .*10.77.0.0/16; and 1 more"):
-        check_beside(wanted, [HELD])
+        check(wanted, HELD)
+
+
+def test_beside_what_cannot_be_read_there_is_nothing_new() -> None:
+    damaged = {FLEET: Contents()}
+    with pytest.raises(RefusedError, match=f"fleet {FLEET} cannot be read, and wg1 might"):
+        check_beside(other(), Contents(), damaged)
+    check_beside(other(revision=2), Contents(other()), damaged)
 
 
 def test_what_is_being_left_is_taken_until_it_is_left() -> None:
     changing = Contents(bundle(4, [interface("wg5", routes=())]), finished=False, previous=bundle(3))
     with pytest.raises(RefusedError, match=r"both route 10.77.0.0/16"):
-        check_beside(other(routes=(Route("10.77.0.0/16"),)), [changing])
+        check(other(routes=(Route("10.77.0.0/16"),)), changing)
 
 
 def test_tables_of_others_are_not_seen_and_their_forwarding_is() -> None:
