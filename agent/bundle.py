@@ -26,6 +26,9 @@ HIGHEST_REVISION = 2**63 - 1
 """What SQLite can count to; a report stays below it, so that there is a next one."""
 Backend = Literal["auto", "kernel", "userspace"]
 
+EVERYTHING = ("0.0.0.0/0", "::/0")
+
+_KERNELS_TABLES = (253, 254, 255)  # include/uapi/linux/rtnetlink.h: default, main, local
 _CHECKED = 1 << 17
 """How many values are remembered as good: in a mesh of a thousand hosts each occurs a thousand times."""
 
@@ -63,15 +66,24 @@ class Peer:
 
 @dataclass(frozen=True)
 class Route:
-    """A prefix that leaves through the interface it is listed under, `source` being the preferred source."""
+    """A prefix that leaves through the interface it is listed under, `source` being the preferred source.
+
+    `table` is the number of the routing table that it is in, None for the main one.
+    """
 
     destination: str
     source: Optional[str] = None
+    table: Optional[int] = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         _check_prefix(self.destination)
         if self.source is not None:
             _check_address(self.source)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it is what is taken where there is no narrower route."""
+        return self.destination in EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,8 @@ class Interface:
 
     `mtu` in bytes, None for what fits the ways to the peers; `gateway`: None where nothing is done to what is
     passed on; `netns` names the network namespace (ip-netns(8)) that the interface is in, None for the host's
-    own, in which its UDP side always is.
+    own, in which its UDP side always is. In the host's own, a route for everything lies in the table whose
+    number is the mark's, see `agent.egress`.
     """
 
     name: str
@@ -135,8 +148,23 @@ class Interface:
         _check_range("fwmark", self.fwmark, 0, 2**32 - 1)
         for address in self.addresses:
             ipaddress.ip_interface(address)
+        for route in self.routes:
+            self._check_table(route)
         _check_unique("peer", [peer.public_key for peer in self.peers])
         _check_unique("allowed_ip", [prefix for peer in self.peers for prefix in peer.allowed_ips])
+
+    def _check_table(self, route: Route) -> None:
+        """In a namespace of its own nothing but the tunnel's inside is there to be led astray."""
+        if not route.is_everything or self.netns is not None:
+            if route.table is not None:
+                raise ValueError(f"route {route.destination}: its table is the main one")
+        elif not self.fwmark or self.fwmark in _KERNELS_TABLES:
+            raise ValueError(
+                f"route {route.destination}: without a fwmark (other than 253 to 255) the tunnel's own "
+                "datagrams would go into the tunnel"
+            )
+        elif route.table != self.fwmark:
+            raise ValueError(f"route {route.destination}: its table is the one of the fwmark, {self.fwmark}")
 
 
 @dataclass(frozen=True)

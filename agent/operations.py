@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Optional, Union
 
 from agent.bundle import Backend, Gateway, Route
+from agent.egress import Guard, Rule
 from agent.report import Change
 from agent.secret import SecretRef
 
@@ -132,18 +133,42 @@ class SetForwarding:
 
 
 @dataclass(frozen=True)
-class SetGateway:
+class SetFirewall:
     """Make our firewall table of the interface this, whatever is in it; nothing of others is touched."""
 
     interface: str
-    gateway: Gateway
+    gateway: Optional[Gateway] = None
+    guard: Optional[Guard] = None
 
 
 @dataclass(frozen=True)
-class RemoveGateway:
+class RemoveFirewall:
     """Remove our firewall table of the interface."""
 
     interface: str
+
+
+@dataclass(frozen=True)
+class SetMarkValidation:
+    """Whether reverse path filters reckon with marks; off means: as it was before we switched it on."""
+
+    on: bool
+
+
+@dataclass(frozen=True)
+class AddRule:
+    """Have packets ask the table of the full tunnel of an interface; `through`: its peer's public key."""
+
+    interface: str
+    rule: Rule
+    through: str
+
+
+@dataclass(frozen=True)
+class RemoveRule:
+    """Remove a rule of ours."""
+
+    rule: Rule
 
 
 Operation = Union[
@@ -159,8 +184,11 @@ Operation = Union[
     SetRoute,
     RemoveRoute,
     SetForwarding,
-    SetGateway,
-    RemoveGateway,
+    SetFirewall,
+    RemoveFirewall,
+    SetMarkValidation,
+    AddRule,
+    RemoveRule,
 ]
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Optional
 
 from agent.bundle import HIGHEST_REVISION, Gateway, Route, check_fleet
 from agent.codec import LATER, decode, encode
+from agent.egress import Guard, Rule
 from agent.secret import SecretRef
 
 VERSION = 1
@@ -27,8 +28,8 @@ LinkState = Literal["up", "idle", "down"]
 class Change:
     """One difference between what should be (`expected`) and what is (`actual`); None where there is nothing.
 
-    `layer` is one of runtime, bundle, interface, device, peer, address, route, forwarding, firewall; `item`
-    names the thing within it (`wg0`, `wg0 peer oslo`). Values are JSON scalars or lists of them,
+    `layer` is one of runtime, bundle, interface, device, peer, address, route, forwarding, firewall, egress;
+    `item` names the thing within it (`wg0`, `wg0 peer oslo`). Values are JSON scalars or lists of them,
     secrets as `ID generation N`.
     """
 
@@ -81,16 +82,17 @@ class ObservedInterface:
 
 
 @dataclass(frozen=True)
-class ObservedGateway:
+class ObservedFirewall:
     """Our firewall table of an interface, which may be there without the interface.
 
-    `gateway` is what it was written for, None where that is not known; `altered` says what is not as it was
-    written, None where all is.
+    `gateway` and `guard` are what it was written for, both None where that is not known; `altered` says what
+    is not as it was written, None where all is.
     """
 
     interface: str
     gateway: Optional[Gateway] = None
     altered: Optional[str] = None
+    guard: Optional[Guard] = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,17 @@ class Observed:
     """A host's network as far as bundles reach: the interfaces that one names or named, and forwarding.
 
     `shared` names the layers of the whole host that another fleet on it wants too, so that they stay.
+    `rules` are those of routing policy that are ours; `marks_validated`: reverse path filters reckon with
+    marks.
     """
 
     interfaces: tuple[ObservedInterface, ...] = ()
     forwarding: bool = False
-    gateways: tuple[ObservedGateway, ...] = field(default=(), metadata=LATER)
+    firewalls: tuple[ObservedFirewall, ...] = field(default=(), metadata=LATER)
     fitting: tuple[FittingMtu, ...] = field(default=(), metadata=LATER)
     shared: tuple[Literal["forwarding"], ...] = field(default=(), metadata=LATER)
+    rules: tuple[Rule, ...] = field(default=(), metadata=LATER)
+    marks_validated: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Optional
 
 from agent.bundle import Bundle
-from agent.converge import device, firewall, network, peers
+from agent.converge import device, egress, firewall, network, peers
 from agent.converge.words import step
 from agent.operations import SetLink, SetRoute, Step
 from agent.report import Observed, ObservedInterface
@@ -27,11 +27,12 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
     fleet of the host does.
     Interfaces that were observed and are not in the bundle are removed last. Firewall tables come before
     everything and go after it: no packet is passed on without one that had it or will have it, for a
-    connection that begins without masquerade never gets it.
+    connection that begins without masquerade never gets it. Packets are led into a full tunnel once it is
+    complete, and out of it before anything else happens.
     """
     present = {interface.name: interface for interface in observed.interfaces}
     before = {interface.name: interface for interface in (previous.interfaces if previous else ())}
-    routed = {route.destination for interface in observed.interfaces for route in interface.routes}
+    routed = {network.place(route) for interface in observed.interfaces for route in interface.routes}
     fitting = {one.interface: one.mtu for one in observed.fitting}
     adding: list[Step] = []
     removing: list[Step] = []
@@ -52,18 +53,23 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
         adding += network.added_routes(wanted, actual, routed)
         removing += network.removed_addresses(wanted, actual)
         removing += peers.removed(wanted, actual, before.get(wanted.name))
-    rerouted = {step.operation.route.destination for step in adding if isinstance(step.operation, SetRoute)}
+    rerouted = {
+        network.place(step.operation.route) for step in adding if isinstance(step.operation, SetRoute)
+    }
     stale = [
         step for wanted in bundle.interfaces for step in network.removed_routes(wanted, present, rerouted)
     ]
     named = {interface.name for interface in bundle.interfaces}
     gone = [device.removed(interface) for interface in observed.interfaces if interface.name not in named]
     return (
+        *egress.left(bundle, observed, previous),
         *firewall.opened(bundle, observed),
         *adding,
         *network.forwarding(bundle, observed, previous),
+        *egress.entered(bundle, observed, previous),
         *stale,
         *removing,
         *gone,
+        *egress.closed(bundle, observed, previous),
         *firewall.closed(bundle, observed),
     )

@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Optional
 
+from agent import egress
 from agent.bundle import Bundle, Gateway
 from agent.converge.words import step
-from agent.operations import RemoveGateway, SetGateway, Step
-from agent.report import Observed, ObservedGateway
+from agent.egress import Guard
+from agent.operations import RemoveFirewall, SetFirewall, Step
+from agent.report import Observed, ObservedFirewall
 
 
 def opened(bundle: Bundle, observed: Observed) -> Iterator[Step]:
-    present = {seen.interface: seen for seen in observed.gateways}
+    present = {seen.interface: seen for seen in observed.firewalls}
     for interface in bundle.interfaces:
-        wanted, seen = interface.gateway, present.get(interface.name)
-        if wanted is None or seen == ObservedGateway(interface.name, wanted):
+        name, gateway, guard = interface.name, interface.gateway, egress.guard(interface)
+        seen = present.get(name)
+        if (gateway is None and guard is None) or seen == ObservedFirewall(name, gateway, guard=guard):
             continue
         found = None if seen is None else _found(seen)
-        yield step("firewall", interface.name, _deeds(wanted), found, SetGateway(interface.name, wanted))
+        yield step("firewall", name, _deeds(gateway, guard), found, SetFirewall(name, gateway, guard))
 
 
 def closed(bundle: Bundle, observed: Observed) -> Iterator[Step]:
-    wanted = {interface.name for interface in bundle.interfaces if interface.gateway is not None}
-    for seen in observed.gateways:
+    wanted = {
+        interface.name
+        for interface in bundle.interfaces
+        if interface.gateway is not None or egress.guard(interface) is not None
+    }
+    for seen in observed.firewalls:
         if seen.interface not in wanted:
-            yield step("firewall", seen.interface, None, _found(seen), RemoveGateway(seen.interface))
+            yield step("firewall", seen.interface, None, _found(seen), RemoveFirewall(seen.interface))
 
 
-def _found(seen: ObservedGateway) -> list[str]:
-    deeds = [] if seen.gateway is None else _deeds(seen.gateway)
+def _found(seen: ObservedFirewall) -> list[str]:
+    deeds = _deeds(seen.gateway, seen.guard)
     return [*deeds, *([] if seen.altered is None else [f"but {seen.altered}"])]
 
 
-def _deeds(gateway: Gateway) -> list[str]:
-    deeds = ["MSS clamp"] if gateway.clamp_mss else []
-    if gateway.masquerade:
+def _deeds(gateway: Optional[Gateway], guard: Optional[Guard]) -> list[str]:
+    deeds = ["MSS clamp"] if gateway is not None and gateway.clamp_mss else []
+    if gateway is not None and gateway.masquerade:
         deeds.append(f"masquerade to {' '.join(gateway.masquerade)} from {' '.join(gateway.sources)}")
+    if guard is not None:
+        deeds.append(f"guard of {' '.join(guard.addresses)} (mark {guard.mark})")
     return deeds

@@ -12,6 +12,9 @@ from agent.converge.words import change, step
 from agent.operations import AddAddress, RemoveAddress, RemoveRoute, SetForwarding, SetRoute, Step
 from agent.report import Observed, ObservedInterface
 
+Place = tuple[str, Optional[int]]
+"""A destination, and the table that it is in."""
+
 
 def added_addresses(wanted: Interface, actual: ObservedInterface) -> Iterator[Step]:
     present = _canonical(actual.addresses)
@@ -35,15 +38,20 @@ def _canonical(addresses: Iterable[str]) -> dict[str, None]:
     return dict.fromkeys(str(ipaddress.ip_interface(address)) for address in addresses)
 
 
-def added_routes(wanted: Interface, actual: ObservedInterface, routed: set[str]) -> Iterator[Step]:
-    present = {route.destination: route for route in actual.routes}
+def place(route: Route) -> Place:
+    """What no two routes have in common."""
+    return route.destination, route.table
+
+
+def added_routes(wanted: Interface, actual: ObservedInterface, routed: set[Place]) -> Iterator[Step]:
+    present = {place(route): route for route in actual.routes}
     for route in wanted.routes:
-        if present.get(route.destination) == route:
+        if present.get(place(route)) == route:
             continue
         item = f"{wanted.name} {route.destination}"
-        operation = SetRoute(wanted.name, route, instead=route.destination in routed)
+        operation = SetRoute(wanted.name, route, instead=place(route) in routed)
         if operation.instead:
-            here = present.get(route.destination)
+            here = present.get(place(route))
             where = _described(here) if here else "another interface of the fleet"
             yield change("route", item, "change", _described(route), where, operation)
         else:
@@ -51,22 +59,23 @@ def added_routes(wanted: Interface, actual: ObservedInterface, routed: set[str])
 
 
 def removed_routes(
-    wanted: Interface, present: dict[str, ObservedInterface], rerouted: set[str]
+    wanted: Interface, present: dict[str, ObservedInterface], rerouted: set[Place]
 ) -> Iterator[Step]:
     """A destination that was routed anew is gone from where it was."""
     actual = present.get(wanted.name)
     if actual is None or is_misfit(wanted, actual):
         return
-    keep = {route.destination for route in wanted.routes} | rerouted
+    keep = {place(route) for route in wanted.routes} | rerouted
     for route in actual.routes:
-        if route.destination not in keep:
+        if place(route) not in keep:
             operation = RemoveRoute(wanted.name, route)
             item = f"{wanted.name} {route.destination}"
             yield step("route", item, None, _described(route), operation)
 
 
 def _described(route: Route) -> str:
-    return route.destination if route.source is None else f"{route.destination} from {route.source}"
+    words = route.destination if route.table is None else f"{route.destination} in table {route.table}"
+    return words if route.source is None else f"{words} from {route.source}"
 
 
 def forwarding(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> Iterator[Step]:

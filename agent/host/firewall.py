@@ -12,20 +12,30 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from agent.bundle import Gateway
 from agent.codec import CodecError, decode, encode, loads
+from agent.egress import Guard
 from agent.host import ruleset
 from agent.host.errors import HostError
-from agent.host.forwarding import RUN
 from agent.host.nftables import MissingError, Nftables, NftError
-from agent.report import ObservedGateway
+from agent.host.switch import RUN
+from agent.report import ObservedFirewall
 
 _PREFIX = "firewall-"
 _FIRST_RELEASE = (5, 7)
 """The first Linux that knows in postrouting where a packet came in (net/ipv4/ip_output.c, ip_output)."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What a table was written for."""
+
+    gateway: Optional[Gateway]
+    guard: Optional[Guard]
 
 
 class Firewall:
@@ -37,9 +47,9 @@ class Firewall:
         self._run = run
         self._nftables = nftables or Nftables()
         self._release = release or os.uname().release
-        self._seen: Optional[tuple[Any, tuple[ObservedGateway, ...]]] = None
+        self._seen: Optional[tuple[Any, tuple[ObservedFirewall, ...]]] = None
 
-    def observe(self, interfaces: Iterable[str]) -> tuple[ObservedGateway, ...]:
+    def observe(self, interfaces: Iterable[str]) -> tuple[ObservedFirewall, ...]:
         """The tables of `interfaces`, and those that were written once and are there still.
 
         nft is only asked if the kernel says that any table changed since. Raises HostError.
@@ -59,22 +69,22 @@ class Firewall:
         self._seen = ((generation, names), found)
         return found
 
-    def write(self, interface: str, gateway: Gateway) -> None:
+    def write(self, interface: str, gateway: Optional[Gateway], guard: Optional[Guard] = None) -> None:
         """Makes the interface's table this, in one transaction. Raises HostError."""
-        if gateway.masquerade and _number(self._release) < _FIRST_RELEASE:
+        if gateway is not None and gateway.masquerade and _number(self._release) < _FIRST_RELEASE:
             raise HostError(
                 f"{interface}: masquerade needs Linux 5.7 or newer, and this is {self._release}: upgrade its "
                 "kernel, or take fleet_masquerade away from this host"
             )
         self._seen = None
         try:
-            self._nftables.load(ruleset.replacement(interface, gateway))
+            self._nftables.load(ruleset.replacement(interface, gateway, guard))
             listing = self._nftables.table(ruleset.table_name(interface))
         except MissingError as error:
-            raise HostError(f"{interface}: {_missing(gateway)}") from error
+            raise HostError(f"{interface}: {_missing(gateway, guard)}") from error
         except NftError as error:
             raise HostError(f"{interface}: its firewall table cannot be made: {error}") from error
-        self._remember(interface, {"gateway": encode(gateway), "listing": listing})
+        self._remember(interface, {"table": encode(_Table(gateway, guard)), "listing": listing})
 
     def remove(self, interface: str) -> None:
         """Removes the interface's table if it is there. Raises HostError."""
@@ -89,16 +99,17 @@ class Firewall:
         with contextlib.suppress(FileNotFoundError):
             self._file(interface).unlink()
 
-    def _observe(self, interface: str) -> Optional[ObservedGateway]:
+    def _observe(self, interface: str) -> Optional[ObservedFirewall]:
         found = self._nftables.table(ruleset.table_name(interface))
         if found is None:
             return None
         try:
             memory = loads(self._file(interface).read_bytes())
-            gateway, written = decode(Gateway, memory["gateway"]), memory["listing"]
-            return ObservedGateway(interface, gateway, ruleset.alteration(written, found))
+            table, written = decode(_Table, memory["table"]), memory["listing"]
+            altered = ruleset.alteration(written, found)
+            return ObservedFirewall(interface, table.gateway, altered, table.guard)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, CodecError):
-            return ObservedGateway(interface, None, "of unknown origin")
+            return ObservedFirewall(interface, None, "of unknown origin")
 
     def _remembered(self) -> list[str]:
         with contextlib.suppress(OSError):
@@ -123,8 +134,13 @@ def _number(release: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", release)[:2]))
 
 
-def _missing(gateway: Gateway) -> str:
-    if gateway.masquerade:
+def _missing(gateway: Optional[Gateway], guard: Optional[Guard]) -> str:
+    if guard is not None:
+        return (
+            "a full tunnel needs the program nft, without which the host could no longer be called from "
+            "outside: install nftables, then apply again (or take fleet_egress away from this host)"
+        )
+    if gateway is not None and gateway.masquerade:
         return "masquerade needs the program nft: install nftables, then apply again"
     return (
         "clamping the MSS of TCP connections needs the program nft: install nftables, then apply again (or "

@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, Literal, Optional
 
+from agent import egress
 from agent.bundle import Backend, Bundle, Interface, join_endpoint
+from agent.egress import Rule
 from agent.host.device import Device, DeviceEdit, DeviceState, PeerEdit, SocketAddress
 from agent.host.errors import HostError, SilentError
 from agent.host.firewall import Firewall
@@ -24,21 +26,26 @@ from agent.host.mtu import fitting
 from agent.host.network import LinkState, Network
 from agent.host.reasons import sentence, why
 from agent.host.resolve import ResolveError, Resolver
+from agent.host.rules import Rules
+from agent.host.switch import MarkValidation
 from agent.host.tunnel import Spawn, Tunnels
 from agent.host.userspace import UserspaceDevice
 from agent.operations import (
     AddAddress,
     AddInterface,
+    AddRule,
     RemoveAddress,
     RemoveAllowedIPs,
-    RemoveGateway,
+    RemoveFirewall,
     RemoveInterface,
     RemovePeer,
     RemoveRoute,
+    RemoveRule,
     SetDevice,
+    SetFirewall,
     SetForwarding,
-    SetGateway,
     SetLink,
+    SetMarkValidation,
     SetPeer,
     SetRoute,
     Step,
@@ -63,6 +70,8 @@ class Host:
         userspace: Optional[UserspaceDevice] = None,
         forwarding: Optional[Forwarding] = None,
         firewall: Optional[Firewall] = None,
+        rules: Optional[Rules] = None,
+        mark_validation: Optional[MarkValidation] = None,
         resolver: Optional[Resolver] = None,
     ) -> None:
         self._network = network or Network()
@@ -70,6 +79,8 @@ class Host:
         self._userspace = userspace or UserspaceDevice()
         self._forwarding = forwarding or Forwarding()
         self._firewall = firewall or Firewall()
+        self._rules = rules or Rules()
+        self._mark_validation = mark_validation or MarkValidation()
         self._resolver = resolver or Resolver()
         self._tunnels = Tunnels(spawn, self._userspace)
         self._do: dict[type[Any], Any] = {
@@ -85,8 +96,11 @@ class Host:
             SetRoute: self._set_route,
             RemoveRoute: self._remove_route,
             SetForwarding: self._set_forwarding,
-            SetGateway: self._set_gateway,
-            RemoveGateway: self._remove_gateway,
+            SetFirewall: self._set_firewall,
+            RemoveFirewall: self._remove_firewall,
+            SetMarkValidation: self._set_mark_validation,
+            AddRule: self._add_rule,
+            RemoveRule: self._remove_rule,
         }
 
     def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
@@ -100,9 +114,17 @@ class Host:
         named = [] if bundle is None else [interface.name for interface in bundle.interfaces]
         found = [self._observe(name, keys) for name in dict.fromkeys([*named, *names])]
         present = tuple(interface for interface in found if interface is not None)
+        guarded = [one.name for one in egress.full_tunnels(bundle)]
         interfaces = () if bundle is None else bundle.interfaces
-        gateways = self._firewall.observe(one.name for one in interfaces if one.gateway is not None)
-        return Observed(present, self._forwarding.is_on(), gateways, self._fitting(interfaces, present))
+        guarded += [one.name for one in interfaces if one.gateway is not None]
+        return Observed(
+            interfaces=present,
+            forwarding=self._forwarding.is_on(),
+            firewalls=self._firewall.observe(guarded),
+            fitting=self._fitting(interfaces, present),
+            rules=self._observe_rules(),
+            marks_validated=self._mark_validation.is_on(),
+        )
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         """Does one step. Raises HostError."""
@@ -139,6 +161,12 @@ class Host:
                 way = partial(self._network.path_mtu, but=link.index)
                 found.append(fitting(one, here[one.name], way))
         return tuple(found)
+
+    def _observe_rules(self) -> tuple[Rule, ...]:
+        try:
+            return self._rules.ours()
+        except OSError as error:
+            raise HostError(f"rules of routing policy cannot be observed: {why(error.errno or 0)}") from error
 
     def _observe(self, name: str, keys: KeyNames) -> Optional[ObservedInterface]:
         try:
@@ -307,11 +335,23 @@ class Host:
         else:
             self._forwarding.switch_off()
 
-    def _set_gateway(self, wanted: SetGateway, _secrets: Secrets) -> None:
-        self._firewall.write(wanted.interface, wanted.gateway)
+    def _set_firewall(self, wanted: SetFirewall, _secrets: Secrets) -> None:
+        self._firewall.write(wanted.interface, wanted.gateway, wanted.guard)
 
-    def _remove_gateway(self, unwanted: RemoveGateway, _secrets: Secrets) -> None:
+    def _remove_firewall(self, unwanted: RemoveFirewall, _secrets: Secrets) -> None:
         self._firewall.remove(unwanted.interface)
+
+    def _set_mark_validation(self, wanted: SetMarkValidation, _secrets: Secrets) -> None:
+        if wanted.on:
+            self._mark_validation.switch_on()
+        else:
+            self._mark_validation.switch_off()
+
+    def _add_rule(self, wanted: AddRule, _secrets: Secrets) -> None:
+        self._rules.add(wanted.rule)
+
+    def _remove_rule(self, unwanted: RemoveRule, _secrets: Secrets) -> None:
+        self._rules.remove(unwanted.rule)
 
 
 def _peers(device: DeviceState, keys: KeyNames) -> tuple[ObservedPeer, ...]:

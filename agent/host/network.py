@@ -52,30 +52,30 @@ class Network:
 
     def link(self, name: str) -> Optional[LinkState]:
         """The link, None where there is none."""
-        with _netlink() as ip:
+        with netlink() as ip:
             return _link(ip, name)
 
     def wireguard_links(self) -> tuple[str, ...]:
         """The names of the kernel's WireGuard devices, as the kernel orders them."""
-        with _netlink() as ip:
-            found = _dump(lambda: ip.link("dump"))
+        with netlink() as ip:
+            found = dump(lambda: ip.link("dump"))
         return tuple(link.get_attr("IFLA_IFNAME") for link in found if _kind(link) == "wireguard")
 
     def add_wireguard(self, name: str) -> None:
         """Makes a kernel device; the kernel loads its module. EOPNOTSUPP where it has no WireGuard."""
-        with _netlink() as ip:
+        with netlink() as ip:
             ip.link("add", ifname=name, kind="wireguard")
 
     def remove_link(self, name: str) -> None:
         """Removes a link if there is one."""
-        with _netlink() as ip:
+        with netlink() as ip:
             link = _link(ip, name)
             if link is not None:
                 ip.link("del", index=link.index)
 
     def set_link(self, name: str, mtu: Optional[int], up: Optional[bool]) -> None:
         """Sets what is not None."""
-        with _netlink() as ip:
+        with netlink() as ip:
             index = _index(ip, name)
             if mtu is not None:
                 ip.link("set", index=index, mtu=mtu)
@@ -84,13 +84,13 @@ class Network:
 
     def addresses(self, index: int) -> tuple[str, ...]:
         """`a.b.c.d/len` of both families."""
-        with _netlink() as ip:
-            return tuple(_address(found) for found in _dump(lambda: ip.get_addr(index=index)))
+        with netlink() as ip:
+            return tuple(_address(found) for found in dump(lambda: ip.get_addr(index=index)))
 
     def add_address(self, name: str, address: str) -> None:
         """A WireGuard device has no neighbours to ask whether they use the address too."""
         ip_text, length = address.split("/")
-        with _netlink() as ip, _unless(errno.EEXIST):
+        with netlink() as ip, unless(errno.EEXIST):
             index = _index(ip, name)
             flags = {"flags": _NODAD} if ":" in ip_text else {}
             ip.addr("add", index=index, address=ip_text, prefixlen=int(length), **flags)
@@ -98,15 +98,15 @@ class Network:
     def remove_address(self, name: str, address: str) -> None:
         """Removes an address if it is there."""
         ip_text, length = address.split("/")
-        with _netlink() as ip, _unless(errno.EADDRNOTAVAIL):
+        with netlink() as ip, unless(errno.EADDRNOTAVAIL):
             ip.addr("del", index=_index(ip, name), address=ip_text, prefixlen=int(length))
 
     def routes(self, index: int) -> tuple[Route, ...]:
         """Those through the link that are ours."""
-        with _netlink() as ip:
+        with netlink() as ip:
             found = _ours(ip)
         return tuple(
-            Route(_destination(route), route.get_attr("RTA_PREFSRC"))
+            Route(_destination(route), route.get_attr("RTA_PREFSRC"), _table(route))
             for route in found
             if route.get_attr("RTA_OIF") == index
         )
@@ -116,7 +116,7 @@ class Network:
 
         `instead` says that there is one of ours, which need not be found out then.
         """
-        with _netlink() as ip:
+        with netlink() as ip:
             wanted = _route(_index(ip, name), route)
             if route.source is not None:
                 wanted["prefsrc"] = route.source
@@ -126,23 +126,23 @@ class Network:
             try:
                 ip.route("add", **wanted)
             except NetlinkError as error:
-                if error.code != errno.EEXIST or route.destination not in map(_destination, _ours(ip)):
+                if error.code != errno.EEXIST or not _is_ours(ip, route):
                     raise
                 ip.route("replace", **wanted)
 
     def remove_route(self, name: str, route: Route) -> None:
         """Removes a route of ours if it is there."""
-        with _netlink() as ip, _unless(errno.ESRCH):
+        with netlink() as ip, unless(errno.ESRCH):
             ip.route("del", **_route(_index(ip, name), route))
 
     def owner(self, destination: str, but: str) -> Optional[str]:
         """The interface other than `but` whose own network `destination` is, by one of its addresses."""
         network = ipaddress.ip_network(destination)
         family = int(socket.AF_INET if network.version == 4 else socket.AF_INET6)
-        with _netlink() as ip:
+        with netlink() as ip:
             link = _link(ip, but)
             here = None if link is None else link.index
-            for found in _dump(lambda: ip.get_addr(family=family)):
+            for found in dump(lambda: ip.get_addr(family=family)):
                 if found["index"] != here and ipaddress.ip_interface(_address(found)).network == network:
                     return socket.if_indextoname(found["index"])
         return None
@@ -153,7 +153,7 @@ class Network:
         As routes and links have it: what was learned of a path is forgotten after minutes. A way by the link
         `but` is none.
         """
-        with _netlink() as ip:
+        with netlink() as ip:
             try:
                 (found,) = ip.route("get", dst=address, flags=_FIB_MATCH, **({"mark": mark} if mark else {}))
             except NetlinkError as error:
@@ -169,8 +169,8 @@ class Network:
 
 
 @contextmanager
-def _netlink() -> Iterator[Any]:
-    """A socket for a few requests; what they raise becomes OSError."""
+def netlink() -> Iterator[Any]:
+    """rtnetlink of this namespace: a socket for a few requests; what they raise becomes OSError."""
     try:
         with _open() as ip:
             yield ip
@@ -187,7 +187,8 @@ def _open() -> Any:
 
 
 @contextmanager
-def _unless(harmless: int) -> Iterator[None]:
+def unless(harmless: int) -> Iterator[None]:
+    """Errors of this errno are none."""
     try:
         yield
     except NetlinkError as error:
@@ -195,7 +196,7 @@ def _unless(harmless: int) -> Iterator[None]:
             raise
 
 
-def _dump(ask: Callable[[], Iterable[Any]]) -> list[Any]:
+def dump(ask: Callable[[], Iterable[Any]]) -> list[Any]:
     """A dump that what it tells of did not change under; after some attempts, the last one there is."""
     found: list[Any] = []
     for _ in range(_ATTEMPTS):
@@ -206,18 +207,17 @@ def _dump(ask: Callable[[], Iterable[Any]]) -> list[Any]:
 
 
 def _ours(ip: Any) -> list[Any]:
-    """Our routes of both families; what an old kernel does not leave out is left out here."""
+    """Our routes of both families in all tables; what an old kernel does not leave out is left out here."""
     found = [
         route
         for family in (int(socket.AF_INET), int(socket.AF_INET6))
-        for route in _dump(partial(ip.get_routes, family=family, table=_MAIN_TABLE, proto=PROTOCOL))
+        for route in dump(partial(ip.get_routes, family=family, proto=PROTOCOL))
     ]
-    return [
-        route
-        for route in found
-        if (route["proto"], route["type"]) == (PROTOCOL, _UNICAST)
-        and route.get_attr("RTA_TABLE", _MAIN_TABLE) == _MAIN_TABLE
-    ]
+    return [route for route in found if (route["proto"], route["type"]) == (PROTOCOL, _UNICAST)]
+
+
+def _is_ours(ip: Any, route: Route) -> bool:
+    return (route.destination, route.table) in [(_destination(found), _table(found)) for found in _ours(ip)]
 
 
 def _link(ip: Any, name: str) -> Optional[LinkState]:
@@ -265,4 +265,11 @@ def _destination(route: Any) -> str:
 
 
 def _route(index: int, route: Route) -> dict[str, Any]:
-    return {"dst": route.destination, "oif": index, "proto": PROTOCOL, "table": _MAIN_TABLE}
+    table = _MAIN_TABLE if route.table is None else route.table
+    return {"dst": route.destination, "oif": index, "proto": PROTOCOL, "table": table}
+
+
+def _table(found: Any) -> Optional[int]:
+    """As Route has it."""
+    table = int(found.get_attr("RTA_TABLE", _MAIN_TABLE))
+    return None if table == _MAIN_TABLE else table

@@ -8,17 +8,20 @@ import os
 from agent.operations import (
     AddAddress,
     AddInterface,
+    AddRule,
     Operation,
     RemoveAddress,
     RemoveAllowedIPs,
-    RemoveGateway,
+    RemoveFirewall,
     RemoveInterface,
     RemovePeer,
     RemoveRoute,
+    RemoveRule,
     SetDevice,
+    SetFirewall,
     SetForwarding,
-    SetGateway,
     SetLink,
+    SetMarkValidation,
     SetPeer,
     SetRoute,
 )
@@ -44,6 +47,10 @@ def sentence(operation: Operation, error: OSError) -> str:
     number = error.errno or 0
     if isinstance(operation, SetForwarding):
         return f"forwarding: {os.strerror(number)}"
+    if isinstance(operation, SetMarkValidation):
+        return f"src_valid_mark: {os.strerror(number)}"
+    if isinstance(operation, RemoveRule):
+        return f"the rule {operation.rule} cannot be removed: {why(number)}"
     name = operation.interface
     if number == errno.ENODEV and not isinstance(operation, AddInterface):
         return f"{name}: there is no such device, so nothing can be set on it"
@@ -56,6 +63,8 @@ def _reason(operation: Operation, number: int) -> str:
             "the host has another route for it, which is not touched: remove that "
             f"(ip route show {operation.route.destination}), or take the network out of the fleet"
         )
+    if isinstance(operation, AddRule) and number == errno.EEXIST:
+        return "the host has the same rule from somebody else (ip rule), another full tunnel: end that one"
     subject = operation.route.destination if isinstance(operation, SetRoute) else ""
     subject = operation.address if isinstance(operation, AddAddress) else subject
     if ":" in subject and number in _NO_IPV6:
@@ -79,6 +88,8 @@ def _task(operation: Operation) -> str:
         return "the device cannot be set up"
     if isinstance(operation, RemoveInterface):
         return "it cannot be removed"
-    if isinstance(operation, (SetGateway, RemoveGateway)):
+    if isinstance(operation, (SetFirewall, RemoveFirewall)):
         return "its firewall table cannot be changed"
+    if isinstance(operation, AddRule):
+        return f"the rule {operation.rule} cannot be added"
     return "it cannot be made"

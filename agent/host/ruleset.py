@@ -1,4 +1,4 @@
-"""A gateway as an nftables table, and whether a table is as it was written. Pure.
+"""Our nftables table of an interface, and whether a table is as it was written. Pure.
 
 Job: the rules as text, and what differs between two listings of a table, in words. Refuses to know how
 rules are loaded. Called by firewall.
@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Optional
 
 from agent.bundle import Gateway
+from agent.egress import Guard
+from agent.host import guard as guards
 
 Listing = list[dict[str, Any]]
 
@@ -38,17 +40,20 @@ def removal(interface: str) -> str:
     return f"{table}\ndelete {table}\n"
 
 
-def replacement(interface: str, gateway: Gateway) -> str:
+def replacement(interface: str, gateway: Optional[Gateway], guard: Optional[Guard] = None) -> str:
     """The table anew, as one transaction.
 
     MSS: `rt mtu` is the smaller of the ways to and back (net/netfilter/nft_rt.c), and only ever makes the
     MSS smaller (nft_exthdr.c). Masquerade: only a connection's first packet comes by, so replies and what
-    was forwarded to a port from outside stay as they are; a packet of the host's own has no iifname.
+    was forwarded to a port from outside stay as they are; a packet of the host's own has no iifname. Guard:
+    see `agent.host.guard`.
     """
     lines = [removal(interface) + f"table inet {table_name(interface)} {{"]
-    if gateway.clamp_mss:
+    for chain in guards.chains(interface, guard) if guard else ():
+        lines += _chain(*chain)
+    if gateway is not None and gateway.clamp_mss:
         lines += _chain("forward", f"type filter hook forward priority {_MANGLE}", _clamp(interface))
-    if gateway.masquerade:
+    if gateway is not None and gateway.masquerade:
         rules = _masquerade(interface, gateway)
         lines += _chain("postrouting", f"type nat hook postrouting priority {_SOURCE_NAT}", rules)
     return "\n".join([*lines, "}", ""])

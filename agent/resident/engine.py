@@ -16,10 +16,17 @@ from agent import report as reports
 from agent.bundle import Bundle
 from agent.converge import converge
 from agent.host.errors import HostError, SilentError
-from agent.operations import AddInterface, SetDevice, SetGateway, SetPeer, Step
+from agent.operations import (
+    AddInterface,
+    Operation,
+    SetDevice,
+    SetPeer,
+    Step,
+)
 from agent.report import Change, Observed, Report
 from agent.resident import health, learned, neighbours, probe, upkeep
 from agent.resident.admission import admit
+from agent.resident.aftermath import rests_on, stands_alone
 from agent.resident.health import PeerKey, Track
 from agent.resident.store import Contents, Store, StoreError, finished_contents, next_contents
 from agent.secret import Secrets
@@ -316,20 +323,23 @@ class Engine:
         """Carries out `steps`; after a failure nothing is removed any more, for it may be all there is.
 
         Of an interface that could not be made, or hangs, nothing else is tried: one sentence says it all.
+        Nor is anything led into a full tunnel of which something is missing.
         """
         done: list[Step] = []
         problems: list[str] = []
         unmade: set[str] = set()
+        failed: list[Operation] = []
         for step in steps:
             self._alive()
             if self._stopping() or (problems and step.change.action == "remove"):
                 continue
-            if getattr(step.operation, "interface", None) in unmade:
+            if getattr(step.operation, "interface", None) in unmade or rests_on(step.operation, failed):
                 continue
             try:
                 self._host.execute(step, self._contents.secrets)
             except HostError as error:
                 problems.append(str(error))
+                failed.append(step.operation)
                 self._log(f"failed: {error}")
                 if isinstance(step.operation, AddInterface) or isinstance(error, SilentError):
                     unmade.add(getattr(step.operation, "interface", ""))
@@ -348,7 +358,7 @@ class Engine:
         except HostError:
             return []
         removals = [step for step in steps if step.change.action == "remove"]
-        if any(step not in removals and not _stands_alone(step) for step in steps):
+        if any(step not in removals and not stands_alone(step.operation) for step in steps):
             return []
         return self._execute(removals, why)[0]
 
@@ -380,12 +390,3 @@ def _shaken(bundle: Bundle, done: Iterable[Step]) -> frozenset[PeerKey]:
 def _silent(observed: Observed) -> tuple[str, ...]:
     """The interfaces whose tunnel process does not answer."""
     return tuple(interface.name for interface in observed.interfaces if not interface.answers)
-
-
-def _stands_alone(step: Step) -> bool:
-    """Whether nothing rests on the step: all that it does is to give a peer its endpoint, or our firewall."""
-    wanted = step.operation
-    if isinstance(wanted, SetPeer):
-        endpoint = wanted.endpoint
-        return wanted == SetPeer(wanted.interface, wanted.name, wanted.public_key, endpoint=endpoint)
-    return isinstance(wanted, SetGateway)

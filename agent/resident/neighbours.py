@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Optional, Union
 
+from agent import egress
 from agent.bundle import Bundle, Interface
 from agent.report import Observed, OtherFleet
 from agent.resident.admission import RefusedError
@@ -25,13 +26,15 @@ _Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
 def own_part(observed: Observed, others: Iterable[Contents]) -> Observed:
-    """`observed` without the firewall tables of the others, and with what they want of the whole host."""
+    """`observed` without what is the others', and with what they want of the whole host."""
     held = list(others)
     theirs = {name for contents in held for name in _names(contents)}
     forwarding = any(bundle.forwarding for contents in held for bundle in _bundles(contents))
+    rules = {rule for contents in held for bundle in _bundles(contents) for rule in _rules(bundle)}
     return replace(
         observed,
-        gateways=tuple(seen for seen in observed.gateways if seen.interface not in theirs),
+        rules=tuple(rule for rule in observed.rules if rule not in rules),
+        firewalls=tuple(seen for seen in observed.firewalls if seen.interface not in theirs),
         shared=("forwarding",) if forwarding else (),
     )
 
@@ -140,6 +143,10 @@ def _match(lengths: _Lengths, address: _Address) -> Optional[_Network]:
 
 def _routes(interface: Interface) -> list[_Network]:
     return [ipaddress.ip_network(route.destination) for route in interface.routes]
+
+
+def _rules(bundle: Bundle) -> list[egress.Rule]:
+    return [rule for interface in bundle.interfaces for rule in egress.rules(interface)]
 
 
 def _names(contents: Contents) -> set[str]:

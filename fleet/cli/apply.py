@@ -139,7 +139,7 @@ def _carry_out(
     busy = len(prepared.busy)
     if not options.json:
         works = [job.work for job in prepared.jobs.values()]
-        notes = [*_notes(options, reached, desired), *prepared.notes]
+        notes = [*_notes(fleet, options, reached, desired), *prepared.notes]
         view.preview(fleet.name, works, list(prepared.outcomes.values()), notes)
     if busy and not options.yes and not _agrees(options, busy):
         raise FleetError("Nothing was written.")
@@ -205,12 +205,13 @@ def _agrees(options: Options, busy: int) -> bool:
     return ask(busy)
 
 
-def _notes(options: Options, reached: Mapping[str, Reached], desired: Desired) -> list[str]:
+def _notes(fleet: Inventory, options: Options, reached: Mapping[str, Reached], desired: Desired) -> list[str]:
     """What the operator should know before saying yes."""
     from fleet.rollout.apply import waiting
     from fleet.rollout.intend import identity_notes
+    from fleet.topology import check
 
-    notes = identity_notes(reached)
+    notes = [*identity_notes(reached), *check.notes(fleet)]
     if desired.left:
         notes.append(
             f"not in the inventory any more: {', '.join(desired.left)}. The others drop their links to "

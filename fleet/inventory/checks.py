@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from agent.bundle import split_endpoint
 from fleet.errors import Finding, Location
 from fleet.inventory.model import Address, Host, Inventory, Network
+from fleet.inventory.suggest import suggestion
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
@@ -20,6 +21,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     yield from _subnets(inventory)
     yield from _endpoints(inventory)
     yield from _masquerade(inventory)
+    yield from _egress(inventory)
 
 
 def capacity(pool: Network) -> int:
@@ -147,6 +149,23 @@ def _masquerade(inventory: Inventory) -> Iterator[Finding]:
                 yield Finding(where, f"{message} each other's own addresses; name where traffic leaves it")
             elif name in host.masquerade[:index]:
                 yield Finding(where, f"fleet_masquerade: {name} occurs twice; keep one of them")
+
+
+def _egress(inventory: Inventory) -> Iterator[Finding]:
+    """Whether there is a link is checked by the topology."""
+    for host in inventory.hosts.values():
+        if host.egress is None:
+            continue
+        where = host.place("fleet_egress")
+        hub = inventory.hosts.get(host.egress)
+        if hub is None:
+            cure = suggestion(host.egress, inventory.hosts) or "; name one of the inventory"
+            yield Finding(where, f"fleet_egress: no host {host.egress!r}{cure}")
+        elif hub is host:
+            yield Finding(where, f"fleet_egress: {host.name} cannot go out through itself; name another host")
+        elif hub.egress not in (None, hub.name):
+            message = f"fleet_egress: {hub.name} itself sends everything through {hub.egress}"
+            yield Finding(where, f"{message}; name a host that goes out by itself")
 
 
 class _Routed:

@@ -68,6 +68,7 @@ class HostReader:
             places=_places(variables),
             masquerade=tuple(settings.fleet_masquerade),
             clamp_mss=settings.fleet_clamp_mss,
+            egress=settings.fleet_egress,
         )
 
     def _endpoint(

@@ -44,7 +44,7 @@ class Host:
     `addresses` are those set by hand (the others come from the pools); `endpoint` is `host:port` where
     the host can be called, None where it cannot; `places` says where each variable that counts was
     set (`fleet_subnets`, and `fleet_subnets[0]` for its items). `masquerade` names interfaces; `clamp_mss`
-    None: where the host masquerades.
+    None: where the host masquerades. `egress` is the host that everything without a narrower route goes to.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Host:
     places: dict[str, Location] = field(default_factory=dict, compare=False, repr=False)
     masquerade: tuple[str, ...] = ()
     clamp_mss: bool | None = None
+    egress: str | None = None
 
     def place(self, variable: str) -> Location:
         """Where `variable` got its value; the host itself where nobody set it."""

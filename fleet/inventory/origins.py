@@ -52,6 +52,7 @@ def _used(inventory: Inventory, host: Host, variables: Variables) -> dict[str, V
         "fleet_backend": host.backend,
         "fleet_masquerade": list(host.masquerade),
         "fleet_clamp_mss": host.clamp_mss,
+        "fleet_egress": host.egress,
         "fleet_self_heal": host.self_heal,
     }
     for name, value in effective.items():

@@ -175,6 +175,12 @@ class HostSettings(_Settings):
         description="TCP connections that pass through the host into or out of the fleet use segments "
         "that fit the tunnel, also where something on the way keeps ICMP from saying so.",
     )
+    fleet_egress: Annotated[str | None, PlainValidator(values.text), Kind("a host", "none")] = Field(
+        default=None,
+        description="Everything that this host has no narrower route for goes through that host, which it is "
+        "linked with; with fleet_masquerade there, as that host's own. Whoever calls this host from outside, "
+        "over SSH too, is answered the way they came. Needs nftables on the host.",
+    )
     fleet_self_heal: Annotated[bool, _Flag, Kind("true or false")] = Field(
         default=False, description="The agent undoes hand-made changes instead of only reporting them."
     )

@@ -30,7 +30,36 @@ def check(inventory: Inventory) -> list[Finding]:
             findings += _cut_off(inventory, rule, areas, orphans)
         else:
             findings += _cut_off(inventory, rule, areas, frozenset())
-    return findings + list(_alone(inventory))
+    return findings + list(_alone(inventory)) + list(_egress(inventory, graph))
+
+
+def notes(inventory: Inventory) -> Iterator[str]:
+    """What an operator should know of a fleet that is as it should be."""
+    for host in inventory.hosts.values():
+        if host.egress is None:
+            continue
+        if not inventory.hosts[host.egress].masquerade:
+            yield (
+                f"fleet_egress of {host.name}: {host.egress} has no fleet_masquerade, so networks beyond it "
+                "must know the way back to the fleet: where they do not, set fleet_masquerade: [INTERFACE] "
+                f"on {host.egress}"
+            )
+        versions = {pool.version for pool in inventory.pools}
+        for version in sorted({4, 6} - versions):
+            yield (
+                f"fleet_egress of {host.name}: the fleet has no IPv{version} pool, so what {host.name} sends "
+                f"over IPv{version} goes out as before"
+            )
+
+
+def _egress(inventory: Inventory, graph: Graph) -> Iterator[Finding]:
+    for name, host in inventory.hosts.items():
+        if host.egress in inventory.hosts and host.egress not in (name, *graph.links[name]):
+            yield Finding(
+                host.place("fleet_egress"),
+                f"fleet_egress: {name} has no link to {host.egress}; name a host that it is linked with, or "
+                f"add `link: [{name}, {host.egress}]` to fleet.topology",
+            )
 
 
 def _link(inventory: Inventory, rule: LinkRule) -> Iterator[Finding]:

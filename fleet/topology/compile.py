@@ -6,8 +6,9 @@ Job: put links, tables and settings together. Keys are named, never seen. Called
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
 
-from agent.bundle import VERSION, Bundle, Gateway, Interface, Peer, Route
+from agent.bundle import EVERYTHING, VERSION, Bundle, Gateway, Interface, Peer, Route
 from fleet.inventory.model import Host, Inventory
 from fleet.keys.refs import pair_id, preshared_key_ref, private_key_ref
 from fleet.topology.graph import build
@@ -15,6 +16,12 @@ from fleet.topology.identity import Identity
 from fleet.topology.prefixes import Prefix, of_network, text, union
 from fleet.topology.tables import Table, Tables
 
+EGRESS_MARK = 0x2077
+"""Of the datagrams of full tunnels, and the number of their table.
+
+None of its bits is among those that others on a host are known to test or set alone: kube-proxy (0x4000,
+0x8000), Tailscale (0xff0000), Calico (0xffff0000), Cilium (0x0f00), Amazon's VPC CNI (0x80).
+"""
 KEEPALIVE_SECONDS = 25
 """Shorter than the UDP timeouts of NATs that people meet; the value that wg(8) recommends."""
 
@@ -32,6 +39,7 @@ def compile_bundles(
     graph = build(inventory)
     tables = Tables(inventory, graph, {name: identities[name].addresses for name in inventory.hosts})
     transit = frozenset(graph.transit)
+    ways_out = {host.egress for host in inventory.hosts.values()}
     bundles = {}
     for name, host in inventory.hosts.items():
         table = tables.of(name)
@@ -39,7 +47,7 @@ def compile_bundles(
             _peer(inventory, identities, name, other, table.allowed.get(other, ()), pair_generation)
             for other in sorted(graph.links[name])
         )
-        forwarding = name in transit or bool(host.subnets) or bool(host.masquerade)
+        forwarding = name in transit | ways_out or bool(host.subnets) or bool(host.masquerade)
         gateway = _gateway(inventory, host)
         bundles[name] = Bundle(
             version=VERSION,
@@ -68,10 +76,18 @@ def _peer(
         public_key=identities[other].public_key,
         preshared_key=preshared_key_ref(pair, pair_generation(pair)),
         endpoint=inventory.hosts[other].endpoint,
-        allowed_ips=tuple(map(text, allowed)),
+        allowed_ips=(*map(text, allowed), *_everything(inventory.hosts[host], identities[host], other)),
         persistent_keepalive=KEEPALIVE_SECONDS if inventory.hosts[host].endpoint is None else 0,
         addresses=tuple(map(str, identities[other].addresses)),
     )
+
+
+def _everything(host: Host, identity: Identity, peer: str) -> list[str]:
+    """What goes to a peer besides what the fleet has: all that the host has an address to send from."""
+    if peer != host.egress:
+        return []
+    versions = {address.version for address in identity.addresses}
+    return [everything for everything, version in zip(EVERYTHING, (4, 6), strict=True) if version in versions]
 
 
 def _gateway(inventory: Inventory, host: Host) -> Gateway | None:
@@ -93,6 +109,10 @@ def _interface(
     source: dict[int, str] = {}
     for address in identity.addresses:
         source.setdefault(address.max_prefixlen, str(address))
+    routes = [Route(text(prefix), source.get(prefix.bits)) for prefix in table.routes]
+    for everything in _everything(host, identity, host.egress) if host.egress else ():
+        bits = ip_network(everything).max_prefixlen
+        routes.append(Route(everything, source[bits], EGRESS_MARK))
     return Interface(
         name=host.interface,
         backend=host.backend,
@@ -102,6 +122,7 @@ def _interface(
         mtu=host.mtu,
         addresses=tuple(f"{address}/{address.max_prefixlen}" for address in identity.addresses),
         peers=peers,
-        routes=tuple(Route(text(prefix), source.get(prefix.bits)) for prefix in table.routes),
+        routes=tuple(routes),
+        fwmark=EGRESS_MARK if host.egress else 0,
         gateway=gateway,
     )

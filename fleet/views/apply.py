@@ -84,16 +84,19 @@ def _whole(work: Work) -> str:
     ]
     forwards = ["ip forwarding"] if "forwarding" in items else []
     firewall = [_plain(change.expected) for change in work.changes if change.layer == "firewall"]
+    egress = [str(change.expected) for change in work.changes if change.layer == "egress"]
+    ways = [deed for deed in dict.fromkeys(egress) if deed != "True"]
     return f"{'new' if new else 'its agent does not answer'}: " + ", ".join(
-        ["the agent", addresses, *counts, *forwards, *firewall]
+        ["the agent", addresses, *counts, *forwards, *firewall, *ways]
     )
 
 
 def _name(change: Change) -> str:
-    """What is added or removed; a firewall table says no more than its interface, so what it does."""
-    if change.layer != "firewall":
+    """What is added or removed; of a firewall table and of the rules of a full tunnel, what they do."""
+    if change.layer not in ("firewall", "egress") or isinstance(change.expected, bool):
         return change.item
-    return f"{change.item}: {_plain(change.actual if change.expected is None else change.expected)}"
+    deeds = _plain(change.actual if change.expected is None else change.expected)
+    return f"{change.item.split()[0]}: {deeds}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Callable, Literal, Optional
+from typing import Callable, Literal, Optional, Union
 
 from agent.bundle import Route
+from agent.converge.network import Place, place
 from agent.operations import (
     AddAddress,
     AddInterface,
+    AddRule,
     RemoveAddress,
     RemoveAllowedIPs,
-    RemoveGateway,
+    RemoveFirewall,
     RemoveInterface,
     RemovePeer,
     RemoveRoute,
+    RemoveRule,
     SetDevice,
+    SetFirewall,
     SetForwarding,
-    SetGateway,
     SetLink,
+    SetMarkValidation,
     SetPeer,
     SetRoute,
     Step,
 )
-from agent.report import Observed, ObservedGateway, ObservedInterface, ObservedPeer
+from agent.report import Observed, ObservedFirewall, ObservedInterface, ObservedPeer
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Device:
     seen: ObservedInterface
     peers: dict[str, ObservedPeer] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
-    routes: dict[str, Route] = field(default_factory=dict)
+    routes: dict[Place, Route] = field(default_factory=dict)
 
 
 class SimulatedHost:
@@ -49,13 +53,21 @@ class SimulatedHost:
         self._auto = auto
         self._resolve = resolve
         self.forwarding = observed.forwarding
-        self.gateways = {seen.interface: seen for seen in observed.gateways}
+        self.rules = list(observed.rules)
+        self.marks_validated = observed.marks_validated
+        self.firewalls = {seen.interface: seen for seen in observed.firewalls}
         self.devices = {seen.name: _device(seen) for seen in observed.interfaces}
 
     def observe(self) -> Observed:
         """As a report has it."""
         devices = tuple(_observed(device) for device in self.devices.values())
-        return Observed(devices, self.forwarding, tuple(self.gateways.values()))
+        return Observed(
+            devices,
+            self.forwarding,
+            tuple(self.firewalls.values()),
+            rules=tuple(self.rules),
+            marks_validated=self.marks_validated,
+        )
 
     def execute(self, step: Step) -> None:
         """Does one step; AssertionError where Linux would refuse it or the device not have the peer."""
@@ -63,10 +75,14 @@ class SimulatedHost:
         if isinstance(operation, SetForwarding):
             assert self.forwarding is not operation.on
             self.forwarding = operation.on
-        elif isinstance(operation, SetGateway):
-            self.gateways[operation.interface] = ObservedGateway(operation.interface, operation.gateway)
-        elif isinstance(operation, RemoveGateway):
-            del self.gateways[operation.interface]
+        elif isinstance(operation, SetFirewall):
+            self.firewalls[operation.interface] = ObservedFirewall(
+                operation.interface, operation.gateway, guard=operation.guard
+            )
+        elif isinstance(operation, RemoveFirewall):
+            del self.firewalls[operation.interface]
+        elif isinstance(operation, (SetMarkValidation, AddRule, RemoveRule)):
+            self._egress(operation)
         elif isinstance(operation, AddInterface):
             assert (operation.interface in self.devices) is operation.instead
             backend = self._auto if operation.backend == "auto" else operation.backend
@@ -80,18 +96,28 @@ class SimulatedHost:
         else:
             self._change(self.devices[operation.interface], operation)
 
+    def _egress(self, operation: Union[SetMarkValidation, AddRule, RemoveRule]) -> None:
+        if isinstance(operation, SetMarkValidation):
+            assert self.marks_validated is not operation.on
+            self.marks_validated = operation.on
+        elif isinstance(operation, AddRule):
+            assert operation.rule not in self.rules, "File exists"
+            self.rules.append(operation.rule)
+        else:
+            self.rules.remove(operation.rule)
+
     def _route(self, operation: SetRoute) -> None:
         device = self.devices[operation.interface]
         assert device.seen.up, "Network is down"
         if operation.route.source is not None:
             sources = [a.split("/")[0] for d in self.devices.values() for a in d.seen.addresses]
             assert operation.route.source in sources, "Invalid argument: the source is not ours"
-        destination = operation.route.destination
+        where = place(operation.route)
         if not operation.instead:
-            assert all(destination not in other.routes for other in self.devices.values()), "File exists"
+            assert all(where not in other.routes for other in self.devices.values()), "File exists"
         for other in self.devices.values():
-            other.routes.pop(destination, None)
-        device.routes[destination] = operation.route
+            other.routes.pop(where, None)
+        device.routes[where] = operation.route
 
     def _change(self, device: Device, operation: object) -> None:
         seen = device.seen
@@ -122,7 +148,7 @@ class SimulatedHost:
             device.seen = replace(seen, addresses=rest)
         else:
             assert isinstance(operation, RemoveRoute)
-            assert device.routes.pop(operation.route.destination) == operation.route
+            assert device.routes.pop(place(operation.route)) == operation.route
 
     def _set_peer(self, device: Device, operation: SetPeer) -> None:
         assert device.seen.private_key is not None, "peers come after the private key"
@@ -151,7 +177,7 @@ def _device(seen: ObservedInterface) -> Device:
         replace(seen, peers=(), routes=()),
         {peer.public_key: replace(peer, allowed_ips=()) for peer in seen.peers},
         {prefix: peer.public_key for peer in seen.peers for prefix in peer.allowed_ips},
-        {route.destination: route for route in seen.routes},
+        {place(route): route for route in seen.routes},
     )
 
 

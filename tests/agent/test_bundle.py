@@ -72,6 +72,25 @@ def test_gateways_that_make_no_sense(make: Callable[[], object], said: str) -> N
         make()
 
 
+EVERYTHING = Route("0.0.0.0/0", table=7)
+
+
+def test_a_full_tunnel_has_a_mark_and_its_table_or_a_namespace_of_its_own() -> None:
+    wanted = bundle(1, [interface(fwmark=7, routes=(EVERYTHING, Route("::/0", table=7)))])
+    assert from_json(to_json(wanted)) == wanted
+    interface(netns="blue", routes=(Route("0.0.0.0/0"), Route("::/0")))
+    for fields, said in (
+        ({"routes": (EVERYTHING,)}, "without a fwmark"),
+        ({"fwmark": 254, "routes": (Route("0.0.0.0/0", table=254),)}, "without a fwmark"),
+        ({"fwmark": 8, "routes": (EVERYTHING,)}, "the one of the fwmark, 8"),
+        ({"fwmark": 7, "routes": (Route("::/0"),)}, "the one of the fwmark, 7"),
+        ({"fwmark": 7, "routes": (Route("10.0.0.0/8", table=7),)}, "its table is the main one"),
+        ({"fwmark": 7, "netns": "blue", "routes": (EVERYTHING,)}, "its table is the main one"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            interface(**fields)
+
+
 def test_a_refusal_names_the_place() -> None:
     document = to_json(bundle())
     document["interfaces"][0]["mtu"] = 100

@@ -10,22 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.bundle import Bundle, Gateway, Interface, Peer, Route
+from agent.bundle import EVERYTHING, Bundle, Gateway, Interface, Peer, Route
 from agent.converge import converge
+from agent.converge.network import place
+from agent.egress import Rule
 from agent.operations import (
     AddInterface,
+    AddRule,
     RemoveAllowedIPs,
-    RemoveGateway,
+    RemoveFirewall,
     RemoveInterface,
     RemovePeer,
+    RemoveRule,
     SetDevice,
+    SetFirewall,
     SetForwarding,
-    SetGateway,
+    SetMarkValidation,
     SetPeer,
     SetRoute,
     Step,
 )
-from agent.report import FOREIGN, Observed, ObservedGateway, ObservedInterface, ObservedPeer
+from agent.report import FOREIGN, Observed, ObservedFirewall, ObservedInterface, ObservedPeer
 from agent.secret import SecretRef
 from tests.agent.simulated_host import SimulatedHost, owner
 
@@ -324,6 +329,7 @@ def interfaces(draw: st.DrawFn, name: str, destinations: list[str]) -> Interface
         for number in numbers
     ]
     addresses = tuple(draw(st.lists(st.sampled_from(ADDRESSES), unique=True)))
+    mark = draw(st.sampled_from([7, 8] if set(destinations) & set(EVERYTHING) else [0, 7]))
     sources = [None, *(address.split("/")[0] for address in addresses)]
     return interface(
         *peers,
@@ -332,9 +338,11 @@ def interfaces(draw: st.DrawFn, name: str, destinations: list[str]) -> Interface
         private_key=draw(st.sampled_from([KEY, replace(KEY, generation=2)])),
         listen_port=draw(st.sampled_from([51820, 51821])),
         mtu=draw(st.sampled_from([1420, 1280])),
-        fwmark=draw(st.sampled_from([0, 7])),
+        fwmark=mark,
         addresses=addresses,
-        routes=tuple(Route(d, draw(st.sampled_from(sources))) for d in destinations),
+        routes=tuple(
+            Route(d, draw(st.sampled_from(sources)), mark if d in EVERYTHING else None) for d in destinations
+        ),
         gateway=draw(st.sampled_from(GATEWAYS)),
     )
 
@@ -342,7 +350,7 @@ def interfaces(draw: st.DrawFn, name: str, destinations: list[str]) -> Interface
 @st.composite
 def bundles(draw: st.DrawFn) -> Bundle:
     names = draw(st.sampled_from([("wg0",), ("wg0", "wg1"), ("wg0", "wgT"), ("wg1",), ()]))
-    owners = {prefix: draw(st.sampled_from([*names, None])) for prefix in PREFIXES}
+    owners = {prefix: draw(st.sampled_from([*names, None])) for prefix in [*PREFIXES, *EVERYTHING]}
     made = [draw(interfaces(n, [p for p, owner in owners.items() if owner == n])) for n in names]
     return bundle(*made, forwarding=draw(st.booleans()))
 
@@ -368,11 +376,15 @@ def mangled(draw: st.DrawFn, observed: Observed) -> Observed:
             replace(seen, peers=peers, up=up, routes=seen.routes if up else (), private_key=private_key)
         )
     gateways = tuple(
-        draw(st.sampled_from([seen, replace(seen, altered="changed"), ObservedGateway(seen.interface)]))
-        for seen in observed.gateways
+        draw(st.sampled_from([seen, replace(seen, altered="changed"), ObservedFirewall(seen.interface)]))
+        for seen in observed.firewalls
         if draw(st.integers(0, 4))
     )
-    return replace(observed, interfaces=tuple(found), gateways=gateways)
+    rules = tuple(rule for rule in observed.rules if draw(st.integers(0, 4)))
+    validated = observed.marks_validated and bool(draw(st.integers(0, 4)))
+    return replace(
+        observed, interfaces=tuple(found), firewalls=gateways, rules=rules, marks_validated=validated
+    )
 
 
 @st.composite
@@ -403,13 +415,13 @@ def test_doing_the_steps_converges_and_never_leaves_a_prefix_alone(
         if owner(host, i.name, prefix) is not None
     ]
     routed = {
-        r.destination for d in host.devices.values() if d.seen.name not in replaced for r in d.routes.values()
+        place(r) for d in host.devices.values() if d.seen.name not in replaced for r in d.routes.values()
     }
-    routed &= {r.destination for i in wanted.interfaces for r in i.routes}
+    routed &= {place(r) for i in wanted.interfaces for r in i.routes}
     for step in steps:
         host.execute(step)
         assert all(owner(host, name, prefix) is not None for name, prefix in lasting)
-        assert routed <= {destination for d in host.devices.values() for destination in d.routes}
+        assert routed <= {where for d in host.devices.values() for where in d.routes}
     assert converge(wanted, host.observe(), wanted) == ()
 
 
@@ -422,9 +434,36 @@ def test_nothing_is_removed_before_everything_is_added(
     actions = [
         step.change.action == "remove"
         for step in converge(wanted, host.observe(), before)
-        if not isinstance(step.operation, SetForwarding)
+        if not isinstance(step.operation, (SetForwarding, RemoveRule))
     ]
     assert actions == sorted(actions)
+
+
+@settings(max_examples=200, deadline=None)
+@given(situations())
+def test_packets_are_led_into_a_full_tunnel_only_while_it_is_complete(
+    situation: tuple[Bundle, Bundle, SimulatedHost],
+) -> None:
+    before, wanted, host = situation
+
+    def complete(rule: Rule) -> bool:
+        """Whether all is there that the tunnel of a rule needs."""
+        everything, mark = ("0.0.0.0/0", "::/0")[rule.version == 6], rule.but_mark
+        ways = [d for d in host.devices.values() if (everything, mark) in d.routes]
+        guarded = [
+            way
+            for way in ways
+            if (seen := host.firewalls.get(way.seen.name)) and seen.guard and seen.guard.mark == mark
+        ]
+        return any(way.seen.fwmark == mark for way in guarded) and (host.marks_validated or rule.version == 6)
+
+    for step in converge(wanted, host.observe(), before):
+        whole = [rule for rule in host.rules if rule.but_mark and complete(rule)]
+        host.execute(step)
+        if isinstance(step.operation, AddRule) and step.operation.rule.but_mark:
+            assert complete(step.operation.rule)
+        replacing = isinstance(step.operation, AddInterface) and step.operation.instead
+        assert replacing or all(complete(rule) for rule in whole if rule in host.rules)
 
 
 @settings(max_examples=100, deadline=None)
@@ -470,7 +509,7 @@ def test_an_interrupted_apply_is_finished_by_the_next(
 def test_firewall_tables_come_first_and_go_last(situation: tuple[Bundle, Bundle, SimulatedHost]) -> None:
     before, wanted, host = situation
     order = [
-        {SetGateway: 0, RemoveGateway: 2}.get(type(step.operation), 1)
+        {RemoveRule: -1, SetFirewall: 0, RemoveFirewall: 2}.get(type(step.operation), 1)
         for step in converge(wanted, host.observe(), before)
     ]
     assert order == sorted(order)
@@ -484,17 +523,76 @@ def test_a_firewall_table_is_told_as_what_it_does() -> None:
     assert (change.layer, change.item, change.action) == ("firewall", "wg0", "change")
     assert (change.expected, change.actual) == (deeds, ["MSS clamp"])
 
-    altered = ObservedGateway("wg0", MASQUERADE, "without 'masquerade IPv4'")
-    found = replace(host.observe(), gateways=(altered,))
+    altered = ObservedFirewall("wg0", MASQUERADE, "without 'masquerade IPv4'")
+    found = replace(host.observe(), firewalls=(altered,))
     (step,) = converge(bundle(interface(gateway=MASQUERADE)), found, None)
     assert step.change.actual == [*deeds, "but without 'masquerade IPv4'"]
     (step,) = converge(bundle(interface()), found, None)
     assert (step.change.action, step.change.expected) == ("remove", None)
 
 
+TUNNEL = interface(
+    peer(2, "10.0.0.2/32", *EVERYTHING),
+    fwmark=7,
+    addresses=("10.0.0.1/32", "fd00::1/128"),
+    routes=(Route("0.0.0.0/0", "10.0.0.1", 7), Route("::/0", "fd00::1", 7)),
+)
+
+
+def test_a_full_tunnel_comes_and_goes() -> None:
+    host = done(bundle(interface(peer(2, "10.0.0.2/32"), routes=())))
+    steps = carry_out(bundle(TUNNEL), host, bundle(interface(peer(2, "10.0.0.2/32"), routes=())))
+    assert (steps[0].change.layer, steps[0].change.expected) == (
+        "firewall",
+        ["guard of 10.0.0.1 fd00::1 (mark 7)"],
+    )
+    rules = [step for step in steps if isinstance(step.operation, AddRule)]
+    assert steps[-5].operation == SetMarkValidation(True)
+    assert list(steps[-4:]) == rules
+    assert [(step.change.item, step.change.expected) for step in rules] == [
+        (f"wg0 {version} {rule}", "everything via host2")
+        for version in ("IPv4", "IPv6")
+        for rule in ("lookup main suppress_prefixlength 0", "not fwmark 7 lookup 7")
+    ]
+    steps = carry_out(bundle(), host, bundle(TUNNEL))
+    assert [step.change.actual for step in steps[:4]] == ["everything via host2"] * 4
+    assert [type(step.operation) for step in steps[4:]] == [
+        RemoveInterface,
+        SetMarkValidation,
+        RemoveFirewall,
+    ]
+    assert host.observe() == Observed()
+
+
+def test_what_is_missing_of_a_full_tunnel_is_made_again() -> None:
+    whole = done(bundle(TUNNEL)).observe()
+    for damaged in (
+        replace(whole, rules=whole.rules[1:]),
+        replace(whole, marks_validated=False),
+        replace(whole, firewalls=()),
+        with_interface(whole, fwmark=0),
+        with_interface(whole, routes=whole.interfaces[0].routes[1:]),
+    ):
+        host = SimulatedHost(damaged)
+        assert len(carry_out(bundle(TUNNEL), host, bundle(TUNNEL))) == 1
+        assert converge(bundle(TUNNEL), host.observe(), bundle(TUNNEL)) == ()
+
+
+def test_a_rule_of_ours_that_nobody_wants_is_removed() -> None:
+    stray = Rule(4, 5, 9, but_mark=9)
+    (step,) = converge(bundle(), Observed(rules=(stray,)), None)
+    assert (step.operation, step.change.item) == (RemoveRule(stray), "IPv4 not fwmark 9 lookup 9")
+
+
+def test_in_a_namespace_of_its_own_everything_needs_no_rules() -> None:
+    inside = replace(TUNNEL, netns="blue", fwmark=0, routes=(Route("0.0.0.0/0"),))
+    steps = converge(bundle(inside), Observed(), None)
+    assert {step.change.layer for step in steps} & {"egress", "firewall"} == set()
+
+
 def test_a_table_that_outlived_its_interface_is_removed() -> None:
-    orphan = Observed(gateways=(ObservedGateway("wg7", CLAMP),))
-    assert [step.operation for step in converge(bundle(), orphan, None)] == [RemoveGateway("wg7")]
+    orphan = Observed(firewalls=(ObservedFirewall("wg7", CLAMP),))
+    assert [step.operation for step in converge(bundle(), orphan, None)] == [RemoveFirewall("wg7")]
 
 
 def test_the_device_of_another_kind_is_named() -> None:

@@ -35,6 +35,7 @@ def host(
     backend: Literal["auto", "kernel", "userspace"] = "auto",
     masquerade: Iterable[str] = (),
     clamp_mss: bool | None = None,
+    egress: str | None = None,
     line: int = 1,
 ) -> Host:
     return Host(
@@ -55,6 +56,7 @@ def host(
         places={"fleet_nat": at(line + 1000), "fleet_addresses": at(line + 2000)},
         masquerade=tuple(masquerade),
         clamp_mss=clamp_mss,
+        egress=egress,
     )
 
 

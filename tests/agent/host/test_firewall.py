@@ -10,10 +10,11 @@ from typing import Any, Optional
 import pytest
 
 from agent.bundle import Gateway
+from agent.egress import Guard
 from agent.host.errors import HostError
 from agent.host.firewall import Firewall
 from agent.host.nftables import MissingError, Nftables, NftError, _generation
-from agent.report import ObservedGateway
+from agent.report import ObservedFirewall
 
 CLAMP = Gateway(clamp_mss=True)
 MASQUERADE = Gateway(False, ("eth0",), ("10.77.0.0/16",))
@@ -55,14 +56,23 @@ def test_what_was_written_is_seen_until_it_is_removed(tmp_path: Path) -> None:
     nft = FakeNft()
     firewall = Firewall(tmp_path, nft)
     firewall.write("wg0", CLAMP)
-    assert firewall.observe(["wg0"]) == (ObservedGateway("wg0", CLAMP),)
-    assert Firewall(tmp_path, nft).observe([]) == (ObservedGateway("wg0", CLAMP),)
+    assert firewall.observe(["wg0"]) == (ObservedFirewall("wg0", CLAMP),)
+    assert Firewall(tmp_path, nft).observe([]) == (ObservedFirewall("wg0", CLAMP),)
     firewall.write("wg0", MASQUERADE)
-    assert firewall.observe([]) == (ObservedGateway("wg0", MASQUERADE),)
+    assert firewall.observe([]) == (ObservedFirewall("wg0", MASQUERADE),)
     firewall.remove("wg0")
     firewall.remove("wg0")
     assert firewall.observe(["wg0"]) == ()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_guard_is_remembered_too(tmp_path: Path) -> None:
+    nft, guard = FakeNft(), Guard(7, ("10.77.0.1",))
+    Firewall(tmp_path, nft).write("wg0", CLAMP, guard)
+    assert Firewall(tmp_path, nft).observe([]) == (ObservedFirewall("wg0", CLAMP, None, guard),)
+    without = Firewall(tmp_path, Nftables(str(tmp_path / "nft")))
+    with pytest.raises(HostError, match=r"^wg0: a full tunnel needs the program nft.*take fleet_egress away"):
+        without.write("wg0", None, guard)
 
 
 def test_nft_is_asked_only_if_something_changed(tmp_path: Path) -> None:
@@ -77,7 +87,7 @@ def test_nft_is_asked_only_if_something_changed(tmp_path: Path) -> None:
     assert nft.asked == asked
     nft.number = 77
     nft.tables["fleet-wg0"] += "drop"
-    assert firewall.observe([]) == (ObservedGateway("wg0", CLAMP, "changed by hand"),)
+    assert firewall.observe([]) == (ObservedFirewall("wg0", CLAMP, "changed by hand"),)
     nft.tables.clear()
     nft.number = None
     assert firewall.observe([]) == ()
@@ -92,7 +102,7 @@ def test_a_table_that_nobody_remembers_is_of_unknown_origin(tmp_path: Path, memo
     if memory is not None:
         file.write_bytes(memory)
     (found,) = Firewall(tmp_path, nft).observe(["wg0"])
-    assert found == ObservedGateway("wg0", None, "of unknown origin")
+    assert found == ObservedFirewall("wg0", None, "of unknown origin")
 
 
 def test_a_host_without_nftables_is_told_what_to_do(tmp_path: Path) -> None:

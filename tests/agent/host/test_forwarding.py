@@ -8,6 +8,7 @@ import pytest
 
 from agent.host.errors import HostError
 from agent.host.forwarding import Forwarding
+from agent.host.switch import MarkValidation
 
 V4, V6 = "ipv4/ip_forward", "ipv6/conf/all/forwarding"
 
@@ -45,6 +46,17 @@ def test_what_was_on_before_us_stays_on(tmp_path: Path) -> None:
     forwarding.switch_on()
     forwarding.switch_off()
     assert values(root) == ("1", "0")
+
+
+def test_what_the_kernel_switches_on_beside_goes_off_again(tmp_path: Path) -> None:
+    redirects = "ipv4/conf/all/accept_redirects"
+    for before in ("0", "1"):
+        root = sysctl(tmp_path, **{redirects: before})
+        forwarding = Forwarding(root, tmp_path / "run")
+        forwarding.switch_on()
+        (root / redirects).write_text("1")
+        forwarding.switch_off()
+        assert (root / redirects).read_text() == before
 
 
 def test_off_without_on_does_nothing(tmp_path: Path) -> None:
@@ -93,3 +105,15 @@ def test_a_read_only_proc_names_the_setting(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(HostError, match=r"net\.ipv6\.conf\.eth0\.accept_ra=2|net\.ipv4\.ip_forward=1"):
         Forwarding(root, tmp_path / "run").switch_on()
+
+
+def test_validation_of_marks_is_a_switch_of_its_own(tmp_path: Path) -> None:
+    setting = "ipv4/conf/all/src_valid_mark"
+    root = sysctl(tmp_path, **{setting: "0\n"})
+    validation, forwarding = (kind(root, tmp_path / "run") for kind in (MarkValidation, Forwarding))
+    validation.switch_on()
+    forwarding.switch_on()
+    assert validation.is_on()
+    validation.switch_off()
+    assert (root / setting).read_text().strip() == "0"
+    assert forwarding.is_on()

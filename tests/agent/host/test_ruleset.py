@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.bundle import Gateway
+from agent.egress import Guard
 from agent.host.ruleset import alteration, removal, replacement, table_name
 
 CLAMP = Gateway(clamp_mss=True)
@@ -55,6 +56,20 @@ def test_masquerade_is_for_what_comes_from_the_fleet_and_leaves_it() -> None:
     only_four = replacement("wg0", Gateway(False, ("eth0",), ("10.77.0.0/16",)))
     assert "ip6" not in only_four
     assert "maxseg" not in only_four
+
+
+def test_a_guard_is_for_the_addresses_that_there_are() -> None:
+    text = replacement("wg0", None, Guard(7, ("10.77.0.1", "10.77.0.9")))
+    assert "ip daddr { 10.77.0.1, 10.77.0.9 } fib saddr type != local drop" in text
+    assert 'oifname "wg0" meta mark 0 ip saddr != { 10.77.0.1, 10.77.0.9 } meta mark set 7' in text
+    assert "ip6" not in text
+    assert "maxseg" not in text
+    both = replacement("wg0", BOTH, Guard(7, ("fd77::1",)))
+    assert "ip6 saddr != { fd77::1 }" in both
+    assert "masquerade" in both
+    marking = [line for line in both.splitlines() if "meta mark set" in line]
+    assert marking
+    assert all("meta mark 0" in line for line in marking)  # marks of others stay
 
 
 def test_no_word_of_a_text_names_another_table() -> None:

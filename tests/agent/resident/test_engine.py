@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional, cast
@@ -10,16 +10,19 @@ from typing import Any, Optional, cast
 import pytest
 
 from agent import report as reports
-from agent.bundle import Bundle, Gateway
+from agent.bundle import Bundle, Gateway, Route
 from agent.host.errors import HostError
 from agent.operations import (
     AddAddress,
     AddInterface,
     Operation,
+    RemoveRule,
     SetDevice,
-    SetGateway,
+    SetFirewall,
     SetLink,
+    SetMarkValidation,
     SetPeer,
+    SetRoute,
     Step,
 )
 from agent.report import Change, Observed, ObservedPeer
@@ -184,7 +187,7 @@ class WithoutNft:
         return self.simulated.observe()
 
     def execute(self, step: Step, secrets: Secrets) -> None:
-        if isinstance(step.operation, SetGateway):
+        if isinstance(step.operation, SetFirewall):
             raise HostError("wg0: install nftables")
         self.simulated.execute(step)
 
@@ -239,6 +242,62 @@ def test_a_name_that_moved_is_followed(world: World, monkeypatch: pytest.MonkeyP
 
 def test_keeping_up_without_a_bundle(world: World) -> None:
     assert world.engine.keep_up() is False
+
+
+HUB, OTHER = peer(2, allowed_ips=("10.77.0.2/32", "0.0.0.0/0")), peer(3)
+TUNNEL = interface(
+    fwmark=7, addresses=("10.77.0.1/32",), peers=(HUB, OTHER), routes=(Route("0.0.0.0/0", "10.77.0.1", 7),)
+)
+
+
+class Failing:
+    """A host on which one step fails."""
+
+    def __init__(self, fails: Callable[[Operation], bool], before: Observed) -> None:
+        self.simulated = SimulatedHost(before)
+        self._fails = fails
+
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+        return self.simulated.observe()
+
+    def execute(self, step: Step, secrets: Secrets) -> None:
+        if self._fails(step.operation):
+            raise HostError("no")
+        self.simulated.execute(step)
+
+
+@pytest.mark.parametrize(
+    ("fails", "entered", "routed"),
+    [
+        (lambda operation: isinstance(operation, SetFirewall), False, False),
+        (lambda operation: isinstance(operation, SetMarkValidation), False, True),
+        (lambda operation: isinstance(operation, SetDevice) and operation.fwmark, False, True),
+        (lambda operation: isinstance(operation, SetRoute), False, False),
+        (lambda operation: getattr(operation, "public_key", "") == HUB.public_key, False, True),
+        (lambda operation: getattr(operation, "public_key", "") == OTHER.public_key, True, True),
+    ],
+)
+def test_nothing_is_led_into_a_tunnel_that_is_not_complete(
+    tmp_path: Path, fails: Callable[[Operation], bool], entered: bool, routed: bool
+) -> None:
+    host = Failing(fails, Observed())
+    world = World(tmp_path, cast(Any, host))
+    world.take(bundle(1, [TUNNEL]))
+    assert not world.engine.converge("apply").complete
+    assert bool(host.simulated.rules) is entered
+    assert bool(host.simulated.devices["wg0"].routes) is routed
+
+
+def test_a_tunnel_that_cannot_be_left_goes_on_working(tmp_path: Path) -> None:
+    whole = Failing(lambda operation: False, Observed())
+    world = World(tmp_path, cast(Any, whole))
+    world.apply(bundle(1, [TUNNEL]))
+    before = whole.simulated.observe()
+    world.host = cast(Any, Failing(lambda operation: isinstance(operation, RemoveRule), before))
+    world.start()
+    world.take(bundle(2, [interface(peers=(OTHER,))]))
+    assert world.engine.converge("apply").changes == ()
+    assert cast(Any, world.host).simulated.observe() == before
 
 
 def test_interfaces_of_applies_that_failed_are_not_forgotten(world: World) -> None:

@@ -42,7 +42,7 @@ class OneHost:
             raise HostError(f"{min(looked_at)}: cannot be observed")
         seen = self.simulated.observe()
         found = tuple(interface for interface in seen.interfaces if interface.name in looked_at)
-        return Observed(found, seen.forwarding, seen.gateways)
+        return replace(seen, interfaces=found)
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         self.simulated.execute(step)
@@ -187,7 +187,7 @@ def test_who_leaves_takes_its_own_things_and_its_folder(world: World) -> None:
     report = world.apply(bundle(2, []))
     assert (report.fleet, report.revision, report.pending) == (FLEET, 2, ())
     assert set(world.host.simulated.devices) == {"wg1"}
-    assert set(world.host.simulated.gateways) == {"wg1"}
+    assert set(world.host.simulated.firewalls) == {"wg1"}
     assert world.host.simulated.forwarding is False
     assert world.folders() == {OTHER_FLEET: "beta"}
     assert world.report().fleet == OTHER_FLEET

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from agent import egress
 from agent.bundle import Bundle, Gateway, Route
-from agent.report import Observed, ObservedGateway, OtherFleet
+from agent.egress import Rule
+from agent.report import Observed, ObservedFirewall, OtherFleet
 from agent.resident.admission import RefusedError
 from agent.resident.neighbours import check_beside, own_part, told
 from agent.resident.store import Contents
@@ -62,11 +64,19 @@ def test_a_wider_route_that_takes_nothing_is_welcome() -> None:
 
 
 def test_only_one_full_tunnel() -> None:
-    full = Contents(bundle(1, [interface(routes=(Route("0.0.0.0/0"),))]))
+    full = Contents(bundle(1, [interface(fwmark=7, routes=(Route("0.0.0.0/0", table=7),))]))
     for destination in ("0.0.0.0/0", "::/0"):
         with pytest.raises(RefusedError, match="one way out"):
-            check(other(routes=(Route(destination),)), full)
-    check(other(routes=(Route("::/0"),)), HELD)
+            check(other(fwmark=7, routes=(Route(destination, table=7),)), full)
+    check(other(fwmark=7, routes=(Route("::/0", table=7),)), HELD)
+
+
+def test_rules_of_others_are_not_seen() -> None:
+    tunnel = interface(fwmark=7, routes=(Route("0.0.0.0/0", table=7),))
+    theirs, stray = egress.rules(tunnel), Rule(6, 5, 9)
+    seen = Observed(rules=(*theirs, stray))
+    assert own_part(seen, [Contents(bundle(1, [tunnel]))]).rules == (stray,)
+    assert own_part(seen, [HELD]).rules == (*theirs, stray)
 
 
 def test_another_namespace_is_another_network_but_for_the_port() -> None:
@@ -98,9 +108,9 @@ def test_what_is_being_left_is_taken_until_it_is_left() -> None:
 
 def test_tables_of_others_are_not_seen_and_their_forwarding_is() -> None:
     gateway = Gateway(clamp_mss=True)
-    seen = Observed(gateways=(ObservedGateway("wg0", gateway), ObservedGateway("wg1", gateway)))
+    seen = Observed(firewalls=(ObservedFirewall("wg0", gateway), ObservedFirewall("wg1", gateway)))
     own = own_part(seen, [HELD])
-    assert (own.gateways, own.shared) == ((ObservedGateway("wg1", gateway),), ())
+    assert (own.firewalls, own.shared) == ((ObservedFirewall("wg1", gateway),), ())
     assert own_part(seen, [Contents(bundle(1, forwarding=True))]).shared == ("forwarding",)
     assert own_part(seen, []) == seen
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent import report as reports
 from agent.bundle import Bundle, Interface, Peer, Route
-from agent.report import Link, Observed, ObservedGateway, ObservedInterface, ObservedPeer, Report
+from agent.report import Link, Observed, ObservedFirewall, ObservedInterface, ObservedPeer, Report
 from agent.secret import SecretRef
 from fleet.errors import Location
 from fleet.inventory.model import Connection, Host
@@ -68,8 +68,8 @@ def observed(held: Bundle) -> Observed:
             for interface in held.interfaces
         ),
         forwarding=held.forwarding,
-        gateways=tuple(
-            ObservedGateway(interface.name, interface.gateway)
+        firewalls=tuple(
+            ObservedFirewall(interface.name, interface.gateway)
             for interface in held.interfaces
             if interface.gateway is not None
         ),

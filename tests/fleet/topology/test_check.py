@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 
 from fleet.inventory.model import HubRule, Inventory, LinkRule, Rule
-from fleet.topology.check import check
+from fleet.topology.check import check, notes
 from tests.fleet import fleets
 from tests.fleet.topology.topologies import distances, expected_links, inventories
 
@@ -71,6 +73,25 @@ def test_a_second_hub_that_cannot_be_called_is_reached_by_the_first() -> None:
     assert check(fleets.inventory(hosts, [hubs, fleets.mesh("one", "two")])) == []
     text = said(fleets.inventory(hosts, [hubs]))
     assert "two and oslo cannot call each other" in text
+
+
+def test_the_way_out_is_a_neighbour() -> None:
+    hosts = [fleets.host("hub"), fleets.host("oslo", egress="lima", line=8), fleets.host("lima")]
+    text = said(fleets.inventory(hosts, [fleets.hub(["hub"], ["oslo", "lima"])]))
+    assert text.startswith("/fleets/inventory.yml:8:1: fleet_egress: oslo has no link to lima")
+    assert "link: [oslo, lima]" in text
+
+
+def test_what_is_missing_beyond_the_way_out_is_a_note() -> None:
+    hosts = [fleets.host("hub"), fleets.host("oslo", egress="hub")]
+    inventory = fleets.inventory(hosts, [fleets.mesh("hub", "oslo")])
+    assert check(inventory) == []
+    (note,) = notes(inventory)
+    assert "set fleet_masquerade: [INTERFACE] on hub" in note
+    masquerading = {**inventory.hosts, "hub": fleets.host("hub", masquerade=["eth0"])}
+    assert list(notes(replace(inventory, hosts=masquerading))) == []
+    (note,) = notes(replace(inventory, hosts=masquerading, pools=inventory.pools[:1]))
+    assert "no IPv6 pool" in note
 
 
 def test_a_host_that_no_rule_links() -> None:

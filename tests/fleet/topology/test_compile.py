@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.bundle import Bundle, Gateway, Peer, Route
+from agent.bundle import EVERYTHING, Bundle, Gateway, Peer, Route
 from agent.secret import SecretRef
 from fleet.inventory.model import Host, Inventory, Rule
+from fleet.topology.compile import EGRESS_MARK
 from tests.fleet import fleets
 from tests.fleet.topology.topologies import FLEET_ID, compiled, identities
 
@@ -107,6 +109,34 @@ def test_who_masquerades_clamps_the_mss_unless_told_otherwise() -> None:
     gateways = {name: bundle.interfaces[0].gateway for name, bundle in compiled(inventory).items()}
     clamps = {name: gateway.clamp_mss for name, gateway in gateways.items() if gateway}
     assert clamps == {"hub": True, "quiet": False, "asked": True}
+
+
+def test_everything_goes_to_the_way_out() -> None:
+    inventory = fleets.inventory(
+        [fleets.host("hub"), fleets.host("oslo", nat=True, egress="hub"), fleets.host("lima")],
+        [fleets.mesh("hub", "oslo", "lima")],
+    )
+    bundles = compiled(inventory)
+    (oslo,) = bundles["oslo"].interfaces
+    allowed = {name: peer.allowed_ips[-2:] for name, peer in peers(bundles["oslo"]).items()}
+    assert allowed["hub"] == EVERYTHING
+    assert not set(allowed["lima"]) & set(EVERYTHING)
+    assert oslo.fwmark == EGRESS_MARK
+    own = [address.split("/")[0] for address in oslo.addresses]
+    assert oslo.routes[-2:] == tuple(Route(to, source, EGRESS_MARK) for to, source in zip(EVERYTHING, own))
+    assert bundles["hub"].forwarding
+    for other in ("hub", "lima"):
+        assert not bundles[other].interfaces[0].fwmark
+        assert all(route.table is None for route in bundles[other].interfaces[0].routes)
+
+
+def test_only_what_the_fleet_has_addresses_for_goes_out_through_it() -> None:
+    hosts = [fleets.host("hub"), fleets.host("oslo", egress="hub")]
+    inventory = replace(
+        fleets.inventory(hosts, [fleets.mesh("hub", "oslo")]), pools=(ip_network("fd77::/64"),)
+    )
+    (oslo,) = compiled(inventory)["oslo"].interfaces
+    assert [route.destination for route in oslo.routes if route.table] == ["::/0"]
 
 
 def test_masquerade_is_for_the_pools_and_what_lies_behind_others() -> None:

@@ -79,6 +79,24 @@ def test_a_firewall_table_is_shown_as_what_it_does(capsys: pytest.CaptureFixture
     assert "  - firewall   wg2: MSS clamp" in said
 
 
+def test_a_full_tunnel_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    deed = "everything via fra1"
+    rules = [f"wg0 IPv{version} {rule}" for version in (4, 6) for rule in ("lookup main", "not fwmark 7")]
+    added = (
+        Change("egress", "src_valid_mark", "change", True, False),
+        *(Change("egress", rule, "add", deed) for rule in rules),
+    )
+    removed = tuple(Change("egress", rule, "remove", None, deed) for rule in rules)
+    works = [Work("oslo", True, True, added), Work("lima", True, True, removed)]
+    apply.preview("acme", [*works, Work("nyc1", True, True, added, known=False)], [], [])
+    printed = capsys.readouterr().out
+    said = printed.splitlines()
+    assert "  ~ egress     src_valid_mark: off -> on" in said
+    assert said.count(f"  + egress     wg0: {deed}") == 1
+    assert said.count(f"  - egress     wg0: {deed}") == 1
+    assert printed.count(f"no address, {deed}") == 1
+
+
 def test_many_additions_are_counted_and_removals_named(capsys: pytest.CaptureFixture[str]) -> None:
     for action in ("add", "remove"):
         changes = tuple(Change("peer", f"wg0 peer h{number}", action) for number in range(30))
