@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -18,12 +19,25 @@ import stat
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 
 class InstallError(Exception):
     """A sentence with the cure."""
+
+
+@contextlib.contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Waits until nobody else installs here: a host may be in fleets of several operators."""
+    root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def prepare(root: Path) -> Path:
@@ -156,9 +170,10 @@ def main() -> int:
     root, digest, kind = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     os.umask(0o022)
     try:
-        keep = install(root, digest, sys.stdin.buffer)
-        notes = boot(root, kind)
-        clean(root, keep)
+        with alone(root):
+            keep = install(root, digest, sys.stdin.buffer)
+            notes = boot(root, kind)
+            clean(root, keep)
         answer = {"ok": True, "notes": notes}
     except InstallError as error:
         answer = {"ok": False, "error": str(error)}

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,24 @@ def test_nothing_is_written_outside(root: Path, name: str) -> None:
     with pytest.raises(install.InstallError, match="damaged"):
         run(root, tar_gz({name: b""}))
     assert state(root) == []
+
+
+def test_two_operators_install_one_after_the_other(root: Path) -> None:
+    began, order = threading.Event(), []
+
+    def second() -> None:
+        began.set()
+        with install.alone(root):
+            order.append("second")
+
+    with install.alone(root):
+        other = threading.Thread(target=second)
+        other.start()
+        assert began.wait(10)
+        run(root, tar_gz(CONTENTS))
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]
 
 
 def test_a_folder_that_others_may_write(root: Path) -> None:
