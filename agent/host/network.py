@@ -187,12 +187,12 @@ def _open() -> Any:
 
 
 @contextmanager
-def unless(harmless: int) -> Iterator[None]:
-    """Errors of this errno are none."""
+def unless(*harmless: int) -> Iterator[None]:
+    """Errors of these errnos are none."""
     try:
         yield
     except NetlinkError as error:
-        if error.code != harmless:
+        if error.code not in harmless:
             raise
 
 

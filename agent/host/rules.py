@@ -28,14 +28,14 @@ class Rules:
     """This host's network namespace. All methods raise OSError with an errno."""
 
     def ours(self) -> tuple[Rule, ...]:
-        """Those of both families that are ours, in the kernel's order."""
+        """Those that are ours, in the kernel's order; none of a family that it does not have."""
+        rules: list[Rule] = []
         with netlink() as ip:
-            return tuple(
-                rule
-                for version, family in _FAMILIES
-                for found in dump(partial(ip.get_rules, family=family))
-                if (rule := _rule(version, found)) is not None
-            )
+            for version, family in _FAMILIES:
+                with unless(errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                    found = [_rule(version, one) for one in dump(partial(ip.get_rules, family=family))]
+                    rules += [rule for rule in found if rule is not None]
+        return tuple(rules)
 
     def add(self, rule: Rule) -> None:
         """Adds a rule. EEXIST where somebody else has the same."""

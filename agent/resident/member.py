@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+from agent.egress import full_tunnels
 from agent.log import log
 from agent.resident.engine import Clocks, Converged, Engine, HostLike
 from agent.resident.keeper import Keeper
@@ -111,6 +112,8 @@ class Member:
         report = self.engine.report()
         bundle = self.engine.bundle
         hangs = any(not interface.answers for interface in report.observed.interfaces)
-        if bundle is not None and report.pending and (bundle.self_heal or hangs):
+        # Nobody could be called to mend it: whoever calls from outside is not answered.
+        cut_off = bool(full_tunnels(bundle)) and any(one.layer == "firewall" for one in report.pending)
+        if bundle is not None and report.pending and (bundle.self_heal or hangs or cut_off):
             self._keeper.heal(now)
         return not hangs and self.engine.keep_up()

@@ -1,0 +1,58 @@
+"""What a fleet's member does unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Optional
+
+from agent.bundle import Bundle, Route
+from agent.operations import Step
+from agent.report import Observed
+from agent.resident.engine import Clocks
+from agent.resident.member import Member, Surroundings
+from agent.resident.store import Store
+from agent.secret import Secrets
+from tests.agent.samples import bundle, interface, peer, secrets_of
+from tests.agent.simulated_host import SimulatedHost
+
+
+class OneHost:
+    """Does what converge asks for; no endpoint has a name."""
+
+    def __init__(self) -> None:
+        self.simulated = SimulatedHost()
+
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+        return self.simulated.observe()
+
+    def execute(self, step: Step, secrets: Secrets) -> None:
+        self.simulated.execute(step)
+
+    def look_up(self, endpoint: str) -> Optional[str]:
+        return endpoint
+
+
+def test_a_guard_that_went_is_back_before_anybody_asks(tmp_path: Path) -> None:
+    """Without it nobody could: who calls from outside is not answered any more."""
+    host, times = OneHost(), [0.0]
+    clocks = Clocks(lambda: times[0], lambda: times[0])
+    member = Member(
+        Surroundings(host, clocks, "0" * 64, lambda: None, lambda: False), Store(tmp_path), lambda _: {}
+    )
+    hub = peer(2, allowed_ips=("10.77.0.2/32", "0.0.0.0/0"))
+    wanted = bundle(1, [interface(fwmark=7, peers=(hub,), routes=(Route("0.0.0.0/0", "10.77.0.1", 7),))])
+    member.engine.take(wanted, secrets_of(wanted), False)
+    assert member.converge("apply").complete
+
+    def later() -> None:
+        for _ in range(3):
+            times[0] += 31
+            member.keep()
+
+    rule = host.simulated.rules.pop()
+    later()
+    assert rule not in host.simulated.rules  # told, and left as hands made it
+    host.simulated.firewalls.clear()
+    later()
+    assert set(host.simulated.firewalls) == {"wg0"}
