@@ -127,9 +127,13 @@ class RemoveRoute:
 
 @dataclass(frozen=True)
 class SetForwarding:
-    """IP forwarding of both families; off means: as it was before we switched it on."""
+    """IP forwarding of both families; off means: as it was before we switched it on.
+
+    It is that of the network namespaces that the interfaces are in; with `left`, of those that they left.
+    """
 
     on: bool
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ class SetFirewall:
     interface: str
     gateway: Optional[Gateway] = None
     guard: Optional[Guard] = None
+    netns: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ class RemoveFirewall:
     """Remove our firewall table of the interface."""
 
     interface: str
+    netns: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,15 @@ class ObservedFirewall:
     """Our firewall table of an interface, which may be there without the interface.
 
     `gateway` and `guard` are what it was written for, both None where that is not known; `altered` says what
-    is not as it was written, None where all is.
+    is not as it was written, None where all is. `netns` is the network namespace that it is in, None for the
+    host's own.
     """
 
     interface: str
     gateway: Optional[Gateway] = None
     altered: Optional[str] = None
     guard: Optional[Guard] = field(default=None, metadata=LATER)
+    netns: Optional[str] = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Observed:
     `shared` names the layers of the whole host that another fleet on it wants too, so that they stay.
     `rules` are those of routing policy that are ours; `marks_validated`: reverse path filters reckon with
     marks.
+    `forwarding_left`: a network namespace that an interface was in before forwards still, because of us.
     """
 
     interfaces: tuple[ObservedInterface, ...] = ()
@@ -119,6 +122,7 @@ class Observed:
     shared: tuple[Literal["forwarding"], ...] = field(default=(), metadata=LATER)
     rules: tuple[Rule, ...] = field(default=(), metadata=LATER)
     marks_validated: bool = field(default=False, metadata=LATER)
+    forwarding_left: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True)

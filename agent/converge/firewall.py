@@ -14,25 +14,28 @@ from agent.report import Observed, ObservedFirewall
 
 
 def opened(bundle: Bundle, observed: Observed) -> Iterator[Step]:
-    present = {seen.interface: seen for seen in observed.firewalls}
+    present = {(seen.interface, seen.netns): seen for seen in observed.firewalls}
     for interface in bundle.interfaces:
-        name, gateway, guard = interface.name, interface.gateway, egress.guard(interface)
-        seen = present.get(name)
-        if (gateway is None and guard is None) or seen == ObservedFirewall(name, gateway, guard=guard):
+        name, netns = interface.name, interface.netns
+        gateway, guard = interface.gateway, egress.guard(interface)
+        seen = present.get((name, netns))
+        wanted = ObservedFirewall(name, gateway, guard=guard, netns=netns)
+        if (gateway is None and guard is None) or seen == wanted:
             continue
         found = None if seen is None else _found(seen)
-        yield step("firewall", name, _deeds(gateway, guard), found, SetFirewall(name, gateway, guard))
+        yield step("firewall", name, _deeds(gateway, guard), found, SetFirewall(name, gateway, guard, netns))
 
 
 def closed(bundle: Bundle, observed: Observed) -> Iterator[Step]:
     wanted = {
-        interface.name
+        (interface.name, interface.netns)
         for interface in bundle.interfaces
         if interface.gateway is not None or egress.guard(interface) is not None
     }
     for seen in observed.firewalls:
-        if seen.interface not in wanted:
-            yield step("firewall", seen.interface, None, _found(seen), RemoveFirewall(seen.interface))
+        if (seen.interface, seen.netns) not in wanted:
+            operation = RemoveFirewall(seen.interface, seen.netns)
+            yield step("firewall", seen.interface, None, _found(seen), operation)
 
 
 def _found(seen: ObservedFirewall) -> list[str]:

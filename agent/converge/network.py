@@ -81,7 +81,10 @@ def _described(route: Route) -> str:
 def forwarding(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> Iterator[Step]:
     if bundle.forwarding and not observed.forwarding:
         yield change("forwarding", "ip forwarding", "change", True, False, SetForwarding(True))
-    elif observed.forwarding and not bundle.forwarding and previous is not None and previous.forwarding:
+    if observed.forwarding_left and "forwarding" not in observed.shared:
+        left = SetForwarding(False, left=True)
+        yield change("forwarding", "ip forwarding where it was", "remove", False, True, left)
+    if observed.forwarding and not bundle.forwarding and previous is not None and previous.forwarding:
         if "forwarding" in observed.shared:
             return
         yield change("forwarding", "ip forwarding", "remove", False, True, SetForwarding(False))

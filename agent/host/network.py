@@ -21,6 +21,7 @@ from pyroute2.netlink import NLM_F_DUMP_INTR
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.bundle import Route
+from agent.netns import opened
 
 PROTOCOL = 119
 """Marks routes as ours (rtnetlink(7), rtm_protocol); not among those of iproute2's rt_protos."""
@@ -48,7 +49,7 @@ class LinkState:
 
 
 class Network:
-    """This host's network namespace. All methods raise OSError with an errno."""
+    """The network namespace of the calling thread. All methods raise OSError with an errno."""
 
     def link(self, name: str) -> Optional[LinkState]:
         """The link, None where there is none."""
@@ -61,10 +62,23 @@ class Network:
             found = dump(lambda: ip.link("dump"))
         return tuple(link.get_attr("IFLA_IFNAME") for link in found if _kind(link) == "wireguard")
 
-    def add_wireguard(self, name: str) -> None:
-        """Makes a kernel device; the kernel loads its module. EOPNOTSUPP where it has no WireGuard."""
+    def add_wireguard(self, name: str, netns: Optional[str] = None) -> None:
+        """Makes a kernel device; the kernel loads its module. EOPNOTSUPP where it has no WireGuard.
+
+        It is made in the namespace `netns` at once, and its UDP sockets stay in ours (Linux,
+        drivers/net/wireguard/device.c, creating_net). EEXIST: before 6.14 also where ours has such a name.
+        """
         with netlink() as ip:
-            ip.link("add", ifname=name, kind="wireguard")
+            if netns is None:
+                ip.link("add", ifname=name, kind="wireguard")
+                return
+            with opened(netns) as descriptor:
+                ip.link("add", ifname=name, kind="wireguard", net_ns_fd=descriptor)
+
+    def move_link(self, name: str, netns: str) -> None:
+        """Moves a link from our namespace to `netns`, where it is down and has no addresses."""
+        with netlink() as ip, opened(netns) as descriptor:
+            ip.link("set", index=_index(ip, name), net_ns_fd=descriptor)
 
     def remove_link(self, name: str) -> None:
         """Removes a link if there is one."""

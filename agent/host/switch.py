@@ -42,6 +42,10 @@ class Switch:
         present = [value for value in map(self._read, self._settings) if value is not None]
         return bool(present) and all(value != "0" for value in present)
 
+    def is_ours(self) -> bool:
+        """Whether something is on because of `switch_on`."""
+        return bool(self._remembered())
+
     def switch_on(self) -> None:
         """Raises HostError."""
         off = [setting for setting in self._settings if self._read(setting) == "0"]

@@ -72,7 +72,7 @@ class Tunnels:
                 f"{_LOG}"
             )
 
-    def end_silent(self, interface: str) -> None:
+    def end_silent(self, interface: str, elsewhere: bool = False) -> None:
         """Ends a tunnel that has not answered for SILENT_SECONDS, nor does now. Raises HostError, OSError.
 
         One that is merely slow must never be ended: its sessions work.
@@ -83,13 +83,33 @@ class Tunnels:
             raise HostError(f"{interface}: its tunnel process answers again")
         self._kill(interface)
         log(f"{interface}: ended its tunnel process, which did not answer any more")
-        self.ended(interface)
+        self.ended(interface, elsewhere)
 
-    def ended(self, interface: str) -> None:
-        """Sees a tunnel off whose device was removed, which ends it. Raises HostError where it does not."""
-        if not self._wait(lambda: self._is_gone(interface), END_SECONDS):
+    def is_stray(self, interface: str) -> bool:
+        """Whether one of ours runs for this interface, wherever its device may be by now."""
+        process = self._device.process(interface)
+        if process is None:
+            return False
+        with suppress(OSError):
+            words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+            return interface.encode() in words and any(word.endswith(b"tunnel") for word in words)
+        return False
+
+    def end_stray(self, interface: str) -> None:
+        """Ends a tunnel whose device is in a namespace that nobody can name any more. Raises HostError."""
+        if self.is_stray(interface):
             self._kill(interface)
-            if not self._wait(lambda: self._is_gone(interface), END_SECONDS):
+            log(f"{interface}: ended its tunnel process, whose device is in no namespace that has a name")
+            self.ended(interface, elsewhere=True)
+
+    def ended(self, interface: str, elsewhere: bool = False) -> None:
+        """Sees a tunnel off whose device was removed, which ends it. Raises HostError where it does not.
+
+        `elsewhere`: its device was in another namespace than ours, which may have one of this name.
+        """
+        if not self._wait(lambda: self._is_gone(interface, elsewhere), END_SECONDS):
+            self._kill(interface)
+            if not self._wait(lambda: self._is_gone(interface, elsewhere), END_SECONDS):
                 raise HostError(f"{interface}: its tunnel process does not end: kill it, then apply again")
         self._device.remove_stale(interface)
         process = self._children.pop(interface, None)
@@ -130,8 +150,8 @@ class Tunnels:
     def _is_ready(self, interface: str) -> bool:
         return _exists(interface) and self._device.is_alive(interface)
 
-    def _is_gone(self, interface: str) -> bool:
-        return not _exists(interface) and not self._device.is_alive(interface)
+    def _is_gone(self, interface: str, elsewhere: bool) -> bool:
+        return (elsewhere or not _exists(interface)) and not self._device.is_alive(interface)
 
     def _wait(self, condition: Callable[[], bool], limit: float) -> bool:
         end = time.monotonic() + limit

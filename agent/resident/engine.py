@@ -16,6 +16,7 @@ from agent import report as reports
 from agent.bundle import Bundle
 from agent.converge import converge
 from agent.host.errors import HostError, SilentError
+from agent.netns import Place
 from agent.operations import (
     AddInterface,
     Operation,
@@ -37,8 +38,8 @@ MOST_PROBLEMS = 20
 class HostLike(Protocol):
     """What the engine needs of agent.host.host.Host. All raise HostError, a sentence for people."""
 
-    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
-        """The host as it is; `names` are interfaces that were made once, besides those of `bundle`."""
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
+        """The host as it is; `made` are interfaces that were made once, besides those of `bundle`."""
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         """Makes one change."""

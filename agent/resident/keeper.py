@@ -6,7 +6,7 @@ Refuses to look at the host itself. Called by service.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Optional
 
 from agent.resident.backoff import Backoff
@@ -27,7 +27,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self.restarts: dict[str, int] = {}
-        self._indexes: dict[str, Optional[int]] = {}
+        self._indexes: dict[str, Optional[Hashable]] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._retry = Backoff(RETRY, calm=RETRY[-1] * 2)
         self._due: dict[str, float] = {}
@@ -45,7 +45,7 @@ class Keeper:
         """The interfaces to keep an eye on."""
         return tuple(self._indexes)
 
-    def converged(self, now: float, complete: bool, indexes: Mapping[str, Optional[int]]) -> None:
+    def converged(self, now: float, complete: bool, indexes: Mapping[str, Optional[Hashable]]) -> None:
         """The host was converged; `indexes` of the bundle's interfaces as they are now, None for none.
 
         With `complete` everything that had to be done worked; else it is tried again before long.
@@ -57,7 +57,9 @@ class Keeper:
         for gone in set(self._backoffs) - set(indexes):
             del self._backoffs[gone]
 
-    def see(self, now: float, indexes: Mapping[str, Optional[int]], tunnels: Collection[str]) -> list[str]:
+    def see(
+        self, now: float, indexes: Mapping[str, Optional[Hashable]], tunnels: Collection[str]
+    ) -> list[str]:
         """The expected interfaces that went away, or away and back, since last seen; each is told once.
 
         `tunnels` are the interfaces that lived by a process.
@@ -94,6 +96,10 @@ class Keeper:
             for name in self.lost()
             if self.wait(name, now) > 0
         )
+
+    def appeared(self, now: float) -> None:
+        """A network namespace that an interface belongs into is there, or is another one than before."""
+        self._due[""] = now
 
     def heal(self, now: float) -> None:
         """Something differs that this host mends by itself."""

@@ -13,10 +13,11 @@ from typing import Callable, Optional
 
 from agent.egress import full_tunnels
 from agent.log import log
+from agent.netns import Place, identity
 from agent.resident.engine import Clocks, Converged, Engine, HostLike
 from agent.resident.keeper import Keeper
 from agent.resident.store import Contents, Store
-from agent.resident.watch import indexes
+from agent.resident.watch import Sighting, indexes
 
 OBSERVE_SECONDS = 30.0
 """How often the host is observed in full: milliseconds of work."""
@@ -57,6 +58,9 @@ class Member:
             stopping=around.stopping,
         )
         self._next_observe = 0.0
+        self._places: tuple[Place, ...] = ()
+        self._spaces: dict[str, Optional[tuple[int, int]]] = {}
+        """The namespaces that interfaces belong into, as they were when the host was last converged."""
 
     @property
     def deadline(self) -> float:
@@ -64,13 +68,21 @@ class Member:
         due = self._keeper.deadline
         return self._next_observe if due is None else min(due, self._next_observe)
 
-    def expected(self) -> tuple[str, ...]:
+    def expected(self) -> tuple[Place, ...]:
         """The interfaces to keep an eye on."""
-        return self._keeper.expected()
+        names = self._keeper.expected()
+        return tuple(place for place in self._places if place.interface in names)
 
-    def see(self, found: Mapping[str, Optional[int]]) -> None:
-        """The indexes of the expected interfaces as they are now."""
+    def see(self, found: Mapping[str, Optional[Sighting]]) -> None:
+        """The expected interfaces as they are now."""
         now = self._clock()
+        for netns, before in self._spaces.items():
+            present = identity(netns)
+            if present != before:
+                self._spaces[netns] = present
+                if present is not None:
+                    log(f"network namespace {netns} is there")
+                    self._keeper.appeared(now)
         for name in self._keeper.see(now, found, self.engine.tunnels):
             log(f"{name} is gone; it is made again in {self._keeper.wait(name, now):g} s")
 
@@ -89,12 +101,15 @@ class Member:
 
     def converge(self, why: str) -> Converged:
         """Makes the host what its bundle says; what could not be done is due again before long."""
-        done = self.engine.converge(why)
         bundle = self.engine.bundle
-        names = [] if bundle is None else [interface.name for interface in bundle.interfaces]
+        interfaces = () if bundle is None else bundle.interfaces
+        self._places = tuple(Place(interface.name, interface.netns) for interface in interfaces)
+        spaces = {place.netns for place in self._places if place.netns is not None}
+        self._spaces = {netns: identity(netns) for netns in spaces}
+        done = self.engine.converge(why)
         for name in done.revived:
             self._keeper.count(name)
-        self._keeper.converged(self._clock(), done.complete, indexes(names))
+        self._keeper.converged(self._clock(), done.complete, indexes(self._places))
         self._next_observe = 0.0
         return done
 

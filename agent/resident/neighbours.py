@@ -151,7 +151,8 @@ def _rules(bundle: Bundle) -> list[egress.Rule]:
 
 def _names(contents: Contents) -> set[str]:
     """The interfaces that a fleet has, or had and may still have."""
-    return {*contents.interfaces, *(i.name for bundle in _bundles(contents) for i in bundle.interfaces)}
+    named = {interface.name for bundle in _bundles(contents) for interface in bundle.interfaces}
+    return named | {place.interface for place in contents.interfaces}
 
 
 def _bundles(contents: Contents) -> list[Bundle]:

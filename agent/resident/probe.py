@@ -10,8 +10,11 @@ import contextlib
 import socket
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Optional
 
 from agent.bundle import Bundle
+from agent.netns import within
 from agent.report import Observed
 from agent.resident.health import PeerKey, is_fresh, peers_of
 
@@ -21,10 +24,11 @@ _DISCARD = 9
 
 @dataclass(frozen=True)
 class Call:
-    """Whom to call, and the overlay address behind which the peer sits."""
+    """Whom to call, the overlay address behind which the peer sits, and the namespace of our interface."""
 
     peer: PeerKey
     address: str
+    netns: Optional[str] = None
 
 
 def calls(
@@ -43,12 +47,22 @@ def calls(
             if seen is None or seen.endpoint is None or not peer.addresses:
                 continue
             if key in shaken or not is_fresh(seen, wall):
-                found.append(Call(key, peer.addresses[0]))
+                found.append(Call(key, peer.addresses[0], interface.netns))
     return tuple(found)
 
 
 def send(chosen: Iterable[Call]) -> tuple[PeerKey, ...]:
     """Sends one packet a call, through its interface whatever the routes say; returns those that went out."""
+    found = list(chosen)
+    sent: list[PeerKey] = []
+    for netns in dict.fromkeys(call.netns for call in found):
+        here = [call for call in found if call.netns == netns]
+        with contextlib.suppress(OSError):
+            sent += within(netns, partial(_send, here))
+    return tuple(sent)
+
+
+def _send(chosen: Iterable[Call]) -> list[PeerKey]:
     sent = []
     for call in chosen:
         family = socket.AF_INET6 if ":" in call.address else socket.AF_INET
@@ -57,4 +71,4 @@ def send(chosen: Iterable[Call]) -> tuple[PeerKey, ...]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, call.peer[0].encode() + b"\0")
             sock.sendto(b"\0", (call.address, _DISCARD))
             sent.append(call.peer)
-    return tuple(sent)
+    return sent

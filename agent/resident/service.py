@@ -119,7 +119,7 @@ class Service:
         members = self._fleets.members
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            found = indexes(name for member in members for name in member.expected())
+            found = indexes(place for member in members for place in member.expected())
             for member in members:
                 self._guarded(partial(member.see, found))
         for member in members:

@@ -20,6 +20,7 @@ from typing import Any, Optional
 from agent import bundle as bundles
 from agent.bundle import Bundle
 from agent.codec import loads
+from agent.netns import Place
 from agent.resident import learned
 from agent.resident.files import private_folder, replace_file, sync_folder
 from agent.resident.learned import Endpoints
@@ -45,7 +46,7 @@ class Contents:
     secrets: Secrets = field(default_factory=Secrets)
     finished: bool = True
     previous: Optional[Bundle] = None
-    interfaces: tuple[str, ...] = ()
+    interfaces: tuple[Place, ...] = ()
 
     @property
     def baseline(self) -> Optional[Bundle]:
@@ -141,18 +142,19 @@ def next_contents(held: Contents, bundle: Bundle, secrets: Secrets) -> Contents:
         secrets=secrets,
         finished=False,
         previous=held.baseline,
-        interfaces=_names(held.interfaces, bundle),
+        interfaces=_places(held.interfaces, bundle),
     )
 
 
 def finished_contents(held: Contents) -> Contents:
     """What to keep once the host is what its bundle says."""
-    return Contents(held.bundle, held.secrets, interfaces=_names((), held.bundle))
+    return Contents(held.bundle, held.secrets, interfaces=_places((), held.bundle))
 
 
-def _names(before: Iterable[str], bundle: Optional[Bundle]) -> tuple[str, ...]:
-    named = () if bundle is None else (interface.name for interface in bundle.interfaces)
-    return tuple(sorted({*before, *named}))
+def _places(before: Iterable[Place], bundle: Optional[Bundle]) -> tuple[Place, ...]:
+    interfaces = () if bundle is None else bundle.interfaces
+    found = {*before, *(Place(interface.name, interface.netns) for interface in interfaces)}
+    return tuple(sorted(found, key=lambda place: (place.interface, place.netns or "")))
 
 
 def _to_json(contents: Contents) -> dict[str, Any]:
@@ -162,18 +164,15 @@ def _to_json(contents: Contents) -> dict[str, Any]:
         "secrets": contents.secrets.to_json(),
         "finished": contents.finished,
         "previous": None if contents.previous is None else bundles.to_json(contents.previous),
-        "interfaces": list(contents.interfaces),
+        "interfaces": [list(place) for place in contents.interfaces],
     }
 
 
 def _from_json(value: Any) -> Contents:
     if not isinstance(value, dict) or value.get("version") != VERSION or set(value) != _FIELDS:
         raise ValueError("it is not of this agent's version")
-    names = value["interfaces"]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("interfaces are not names")
-    for name in names:
-        bundles.check_interface_name(name)
+    if not isinstance(value["interfaces"], list):
+        raise ValueError("interfaces are not a list")
     if type(value["finished"]) is not bool:
         raise ValueError("finished is not true or false")
     return Contents(
@@ -181,5 +180,16 @@ def _from_json(value: Any) -> Contents:
         secrets=Secrets.from_json(value["secrets"]),
         finished=value["finished"],
         previous=None if value["previous"] is None else bundles.from_json(value["previous"]),
-        interfaces=tuple(names),
+        interfaces=tuple(map(_place, value["interfaces"])),
     )
+
+
+def _place(value: Any) -> Place:
+    """An interface's name, and the name of its namespace or null. Raises ValueError."""
+    name, netns = value if isinstance(value, list) and len(value) == 2 else (None, None)
+    if not isinstance(name, str) or not (netns is None or isinstance(netns, str)):
+        raise ValueError("an interface is not a name and a namespace")
+    bundles.check_interface_name(name)
+    if netns is not None:
+        bundles.check_netns(netns)
+    return Place(name, netns)

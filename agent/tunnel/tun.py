@@ -85,7 +85,7 @@ class Tun:
             os.close(self.fd)
             reason = os.strerror(error.errno or 0)
             raise StartError(f"cannot give {name} an MTU of {mtu} bytes: {reason}") from error
-        _set_up_as_the_kernel_does(name)
+        set_up_as_the_kernel_does(name)
 
     def read(self, limit: int) -> list[bytes]:
         """Up to `limit` packets that wait now. Raises DeviceGoneError."""
@@ -135,8 +135,8 @@ def _start_error(name: str, error: OSError) -> StartError:
     return StartError(f"cannot make the network device {name}: {reason}")
 
 
-def _set_up_as_the_kernel_does(name: str) -> None:
-    """The sysctls of the kernel's WireGuard (drivers/net/wireguard/device.c, wg_open).
+def set_up_as_the_kernel_does(name: str) -> None:
+    """The sysctls of the kernel's WireGuard (drivers/net/wireguard/device.c, wg_open), lost when it is moved.
 
     No link-local address: nobody can use one, and router solicitations cost. No ICMP redirects: a hub
     sends back out where a packet came in, and the sender has no other way. Redirects are sent where

@@ -69,6 +69,7 @@ class HostReader:
             masquerade=tuple(settings.fleet_masquerade),
             clamp_mss=settings.fleet_clamp_mss,
             egress=settings.fleet_egress,
+            netns=settings.fleet_netns,
         )
 
     def _endpoint(

@@ -45,6 +45,8 @@ class Host:
     the host can be called, None where it cannot; `places` says where each variable that counts was
     set (`fleet_subnets`, and `fleet_subnets[0]` for its items). `masquerade` names interfaces; `clamp_mss`
     None: where the host masquerades. `egress` is the host that everything without a narrower route goes to.
+    None: where the host masquerades. `netns` names the network namespace of the interface, None for the
+    host's own.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Host:
     masquerade: tuple[str, ...] = ()
     clamp_mss: bool | None = None
     egress: str | None = None
+    netns: str | None = None
 
     def place(self, variable: str) -> Location:
         """Where `variable` got its value; the host itself where nobody set it."""

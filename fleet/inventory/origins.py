@@ -47,6 +47,7 @@ def _used(inventory: Inventory, host: Host, variables: Variables) -> dict[str, V
         "fleet_nat": host.nat,
         "fleet_transit": host.transit,
         "fleet_interface": host.interface,
+        "fleet_netns": host.netns,
         "fleet_listen_port": host.listen_port,
         "fleet_mtu": host.mtu,
         "fleet_backend": host.backend,

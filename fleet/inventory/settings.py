@@ -150,6 +150,12 @@ class HostSettings(_Settings):
     fleet_interface: Annotated[str | None, _Interface, Kind("text", "fleet.interface")] = Field(
         default=None, description="The WireGuard interface's name on this host."
     )
+    fleet_netns: Annotated[str | None, PlainValidator(values.netns), Kind("text", "the host's own")] = Field(
+        default=None,
+        description="The network namespace (of `ip netns`) that the interface is in: what runs there, a "
+        "container, has the fleet and needs no other network, while WireGuard's own datagrams leave from "
+        "outside. fleet_subnets, fleet_transit and fleet_masquerade are then about that namespace.",
+    )
     fleet_listen_port: Annotated[int | None, _Port, Kind("port", "fleet.listen_port")] = Field(
         default=None, description="The UDP port that this host listens on."
     )

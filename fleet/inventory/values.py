@@ -9,7 +9,7 @@ import re
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from agent.bundle import check_interface_name, join_endpoint, split_endpoint
+from agent.bundle import check_interface_name, check_netns, join_endpoint, split_endpoint
 from fleet.inventory.model import Address, Network
 
 _FLEET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -96,6 +96,15 @@ def interface(value: Any) -> str:
     """The name of a network interface."""
     check_interface_name(text(value))
     return str(value)
+
+
+def netns(value: Any) -> str:
+    """The name of a network namespace, as `ip netns` lists it."""
+    name = text(value)
+    if name.startswith("/"):
+        raise ValueError(f"expected the name of a network namespace, a file in /run/netns, not {name!r}")
+    check_netns(name)
+    return name
 
 
 def way_out(value: Any) -> str:

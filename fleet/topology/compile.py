@@ -109,10 +109,11 @@ def _interface(
     source: dict[int, str] = {}
     for address in identity.addresses:
         source.setdefault(address.max_prefixlen, str(address))
+    mark = EGRESS_MARK if host.egress and host.netns is None else 0  # its own datagrams leave elsewhere
     routes = [Route(text(prefix), source.get(prefix.bits)) for prefix in table.routes]
     for everything in _everything(host, identity, host.egress) if host.egress else ():
         bits = ip_network(everything).max_prefixlen
-        routes.append(Route(everything, source[bits], EGRESS_MARK))
+        routes.append(Route(everything, source[bits], table=mark or None))
     return Interface(
         name=host.interface,
         backend=host.backend,
@@ -123,6 +124,7 @@ def _interface(
         addresses=tuple(f"{address}/{address.max_prefixlen}" for address in identity.addresses),
         peers=peers,
         routes=tuple(routes),
-        fwmark=EGRESS_MARK if host.egress else 0,
+        fwmark=mark,
         gateway=gateway,
+        netns=host.netns,
     )

@@ -150,6 +150,7 @@ def _login(host: Host) -> str:
 def _notes(host: Host) -> list[str]:
     flags = {"nat": host.nat, "transit": host.transit, "self-heal": host.self_heal}
     notes = [name for name, holds in flags.items() if holds]
+    notes += [f"in namespace {host.netns}"] if host.netns else []
     notes += [f"masquerade to {' '.join(host.masquerade)}"] if host.masquerade else []
     notes += [f"egress via {host.egress}"] if host.egress else []
     return notes if host.backend == "auto" else [*notes, host.backend]

@@ -86,6 +86,7 @@ def _host_json(status: HostStatus) -> Mapping[str, Any]:
         "reachable": status.reachable,
         "backend": status.backend,
         "revision": status.report.revision if status.report else None,
+        "namespaces": _namespaces(status.report) if status.report else [],
         "error": status.error,
         "problems": list(status.report.problems) if status.report else [],
         "other_fleets": [other.name for other in status.report.others] if status.report else [],
@@ -114,6 +115,11 @@ def _link_row(host: str, link: Link) -> tuple[str, ...]:
     )
 
 
+def _namespaces(report: Report) -> list[str]:
+    """The network namespaces that interfaces are in, other than the host's own."""
+    return list(dict.fromkeys(one.netns for one in report.observed.interfaces if one.netns is not None))
+
+
 def _backend(backend: str | None) -> str:
     return "[bold yellow]USERSPACE[/bold yellow]" if backend == "userspace" else backend or "-"
 
@@ -138,6 +144,7 @@ def _notes(report: Report) -> list[str]:
         )
     if report.others:
         notes.append(f"also here: {escape(', '.join(other.name for other in report.others))}")
+    notes += [f"in namespace {escape(netns)}" for netns in _namespaces(report)]
     restarts = sum(report.restarts.values())
     if restarts:
         notes.append(f"tunnel restarted {restarts} x")

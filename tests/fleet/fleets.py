@@ -36,6 +36,7 @@ def host(
     masquerade: Iterable[str] = (),
     clamp_mss: bool | None = None,
     egress: str | None = None,
+    netns: str | None = None,
     line: int = 1,
 ) -> Host:
     return Host(
@@ -57,6 +58,7 @@ def host(
         masquerade=tuple(masquerade),
         clamp_mss=clamp_mss,
         egress=egress,
+        netns=netns,
     )
 
 

@@ -136,8 +136,8 @@ def _private_files(space: Namespace) -> int:
     for folder in PRIVATE:
         Path(folder).mkdir(parents=True, exist_ok=True)
     mounts = "\n".join(f"mount -t tmpfs -o mode=0755,size=8m tmpfs {folder}" for folder in PRIVATE)
-    script = f"set -e\nmount --make-rprivate /\n{mounts}\necho ready\nexec sleep infinity"
-    process = space.start("unshare", "-m", "sh", "-c", script)
+    script = f"set -e\n{mounts}\necho ready\nexec sleep infinity"
+    process = space.start("unshare", "-m", "--propagation", "slave", "sh", "-c", script)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process.pid

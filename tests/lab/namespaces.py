@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 _numbers = itertools.count()
@@ -60,6 +61,19 @@ class Namespace:
         )
         self.processes.append(process)
         return process
+
+    def remake(self) -> None:
+        """Its name is another, empty namespace's from now on; what runs in it stays in the old one."""
+        self.remove()
+        self.make()
+
+    def remove(self) -> None:
+        """Takes its name away, and with that its end unless something runs in it."""
+        _ip("netns", "delete", self.name)
+
+    def make(self) -> None:
+        """Gives its name to a new, empty namespace."""
+        _ip("netns", "add", self.name)
 
 
 @contextmanager
@@ -110,6 +124,15 @@ def third(between: Namespace, wire: str, number: int) -> Iterator[Namespace]:
             here.run("ip", "address", "add", f"2001:db8:{number}::{end}/64", "dev", link, "nodad")
             here.run("ip", "link", "set", link, "up")
         yield space
+
+
+@contextmanager
+def box(beside: Namespace) -> Iterator[Namespace]:
+    """One more namespace without any wire, as a container's that has no network of its own."""
+    with _namespace(Namespace(f"{beside.name}-box", "lo", "127.0.0.1", "::1")) as space:
+        yield space
+        if not Path("/run/netns", space.name).exists():
+            space.make()  # whoever made it takes it away
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from agent.host.errors import HostError
 from agent.host.forwarding import Forwarding
 from agent.host.host import Host
 from agent.host.network import PROTOCOL, Network
+from agent.netns import Place
 from agent.operations import AddInterface, SetRoute, Step
 from agent.report import FOREIGN, Change, Observed, ObservedPeer
 from agent.secret import Secret, SecretRef, Secrets
@@ -72,7 +73,7 @@ class Machine:
 
     def observe(self) -> Observed:
         with inside(self.space):
-            return self.host.observe(self.previous, self.secrets, [self.interface])
+            return self.host.observe(self.previous, self.secrets, [Place(self.interface)])
 
     def peer(self) -> ObservedPeer:
         (found,) = self.observe().interfaces[0].peers

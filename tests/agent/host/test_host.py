@@ -19,6 +19,7 @@ from agent.host.host import Host
 from agent.host.network import LinkState, Network
 from agent.host.resolve import ResolveError, Resolver
 from agent.host.userspace import UserspaceDevice
+from agent.netns import Place
 from agent.operations import (
     AddAddress,
     AddInterface,
@@ -64,7 +65,7 @@ class FakeNetwork:
     def owner(self, destination: str, but: str) -> Optional[str]:
         return self.owned
 
-    def add_wireguard(self, name: str) -> None:
+    def add_wireguard(self, name: str, netns: Optional[str] = None) -> None:
         self._do("add_wireguard", name)
         self.links[name] = LinkState(7, "wireguard", False, 1420)
 
@@ -185,7 +186,7 @@ def test_both_kinds_are_observed_with_what_the_kernel_knows_of_their_links() -> 
             PeerState(bytes(32), preshared_key=bytes([77]) * 32),
         ),
     )
-    observed = world.host.observe(bundle("wg0"), SECRETS, ["old", "wg0", "gone"])
+    observed = world.host.observe(bundle("wg0"), SECRETS, map(Place, ["old", "wg0", "gone"]))
     assert observed.interfaces == (
         ObservedInterface(
             name="wg0",

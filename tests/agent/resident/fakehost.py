@@ -13,6 +13,7 @@ from typing import Any, Optional, Union
 
 from agent.bundle import Bundle, Interface, Peer
 from agent.host.errors import HostError
+from agent.netns import Place
 from agent.operations import AddInterface, RemoveInterface, SetLink, SetPeer, Step
 from agent.report import Change, FittingMtu, Observed, ObservedInterface, ObservedPeer
 from agent.secret import Secrets
@@ -53,11 +54,12 @@ class FakeHost:
     fitting: int = 1420
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
-    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
         if self.blind is not None:
             raise HostError(self.blind)
         self.bundle = bundle
-        looked_at = {*names, *(i.name for i in (bundle.interfaces if bundle else ()))}
+        looked_at = {place.interface for place in made}
+        looked_at |= {interface.name for interface in (bundle.interfaces if bundle else ())}
         return Observed(
             tuple(
                 ObservedInterface(
@@ -113,6 +115,6 @@ class FakeHost:
         del self.devices[name]
         del self.indexes[name]
 
-    def look(self, names: Iterable[str]) -> dict[str, Optional[int]]:
+    def look(self, places: Iterable[Place]) -> dict[str, Optional[int]]:
         """In place of agent.watch.indexes."""
-        return {name: self.indexes.get(name) for name in names}
+        return {place.interface: self.indexes.get(place.interface) for place in places}

@@ -12,6 +12,7 @@ import pytest
 from agent import report as reports
 from agent.bundle import Bundle, Gateway, Route
 from agent.host.errors import HostError
+from agent.netns import Place
 from agent.operations import (
     AddAddress,
     AddInterface,
@@ -115,7 +116,7 @@ def test_a_killed_agent_goes_on_where_it_was(world: World) -> None:
     world.engine.converge("start")
     assert set(world.host.devices) == {"wg1"}
     assert world.store.load() == Contents(
-        bundle(2, [interface("wg1")]), secrets_of(bundle(2, [interface("wg1")])), interfaces=("wg1",)
+        bundle(2, [interface("wg1")]), secrets_of(bundle(2, [interface("wg1")])), interfaces=(Place("wg1"),)
     )
 
 
@@ -183,7 +184,7 @@ class WithoutNft:
     def __init__(self) -> None:
         self.simulated = SimulatedHost()
 
-    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
         return self.simulated.observe()
 
     def execute(self, step: Step, secrets: Secrets) -> None:

@@ -13,6 +13,7 @@ import pytest
 from agent import bundle as bundles
 from agent.bundle import Bundle, Gateway
 from agent.host.errors import HostError
+from agent.netns import Place
 from agent.operations import Step
 from agent.report import Observed, OtherFleet, Report
 from agent.resident import member as module
@@ -36,8 +37,9 @@ class OneHost:
         self.simulated = SimulatedHost()
         self.broken: set[str] = set()
 
-    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
-        looked_at = {*names, *(i.name for i in (bundle.interfaces if bundle else ()))}
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
+        looked_at = {place.interface for place in made}
+        looked_at |= {interface.name for interface in (bundle.interfaces if bundle else ())}
         if looked_at & self.broken:
             raise HostError(f"{min(looked_at)}: cannot be observed")
         seen = self.simulated.observe()
@@ -91,7 +93,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(module, "indexes", lambda names: dict.fromkeys(names, 1))
+    monkeypatch.setattr(module, "indexes", lambda places: {place.interface: 1 for place in places})
     return World(tmp_path / "state")
 
 

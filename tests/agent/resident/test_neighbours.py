@@ -9,13 +9,14 @@ import pytest
 from agent import egress
 from agent.bundle import Bundle, Gateway, Route
 from agent.egress import Rule
+from agent.netns import Place
 from agent.report import Observed, ObservedFirewall, OtherFleet
 from agent.resident.admission import RefusedError
 from agent.resident.neighbours import check_beside, own_part, told
 from agent.resident.store import Contents
 from tests.agent.samples import FLEET, OTHER_FLEET, bundle, interface, other, peer
 
-HELD = Contents(bundle(3), interfaces=("wg0", "wg7"))
+HELD = Contents(bundle(3), interfaces=(Place("wg0"), Place("wg7")))
 
 
 def check(wanted: Bundle, *others: Contents) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent.netns import Place
 from agent.resident.store import Contents, Store, StoreError, finished_contents, next_contents
 from tests.agent.samples import bundle, interface, secrets_of
 
@@ -181,7 +182,15 @@ def test_a_file_that_makes_no_sense_is_a_sentence(store: Store, tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("interfaces", ["../x"]), ("interfaces", "wg0"), ("interfaces", [1]), ("finished", 1), ("secrets", {})],
+    [
+        ("interfaces", ["../x"]),
+        ("interfaces", "wg0"),
+        ("interfaces", [1]),
+        ("interfaces", [["wg0", 1]]),
+        ("interfaces", [["wg0", "../x"]]),
+        ("finished", 1),
+        ("secrets", {}),
+    ],
 )
 def test_every_field_is_checked(store: Store, tmp_path: Path, field: str, value: object) -> None:
     store.save(OLD)
@@ -204,5 +213,13 @@ def test_interfaces_are_remembered_until_they_are_taken_away() -> None:
     first = finished_contents(OLD)
     second = next_contents(first, NEW_BUNDLE, secrets_of(NEW_BUNDLE))
     third = next_contents(second, bundle(3, []), secrets_of(bundle(3, [])))
-    assert third.interfaces == ("wg0", "wg1")
+    assert third.interfaces == (Place("wg0"), Place("wg1"))
     assert finished_contents(third).interfaces == ()
+
+
+def test_an_interface_is_remembered_in_each_namespace_that_it_was_in(store: Store) -> None:
+    moved = bundle(2, [interface("wg0", netns="blue")])
+    second = next_contents(finished_contents(OLD), moved, secrets_of(moved))
+    store.save(second)
+    assert store.load().interfaces == (Place("wg0"), Place("wg0", "blue"))
+    assert finished_contents(second).interfaces == (Place("wg0", "blue"),)

@@ -7,12 +7,15 @@ import sys
 
 import pytest
 
+from agent.netns import Place
 from agent.resident.watch import Watch, indexes
 from tests.lab.namespaces import wired_pair
 
 
 def test_indexes() -> None:
-    assert indexes(["lo", "no-such-device0"]) == {"lo": socket.if_nametoindex("lo"), "no-such-device0": None}
+    places = [Place("lo"), Place("no-such-device0"), Place("lo1", "no-such-namespace")]
+    own = (socket.if_nametoindex("lo"),)
+    assert indexes(places) == {"lo": own, "no-such-device0": None, "lo1": None}
 
 
 def test_draining_nothing_does_not_wait() -> None:

@@ -43,16 +43,16 @@ def test_a_host_that_nobody_could_call_by_its_address(tmp_path: Path, variables:
 
 def test_defaults_and_all_variables(tmp_path: Path) -> None:
     host = one_host(tmp_path, "")
-    assert (host.masquerade, host.clamp_mss) == ((), None)
+    assert (host.masquerade, host.clamp_mss, host.netns) == ((), None, None)
     assert (host.interface, host.listen_port, host.mtu, host.backend) == ("wg0", 51820, None, "auto")
     assert (host.nat, host.transit, host.self_heal, host.addresses, host.subnets) == (False,) * 3 + ((),) * 2
     host = one_host(
         tmp_path,
         "fleet_addresses: [10.77.0.9, 'fd77:ac3e::9'], fleet_subnets: [10.1.0.0/16], fleet_transit: true, "
         "fleet_interface: mesh0, fleet_listen_port: 443, fleet_mtu: 1380, fleet_backend: userspace, "
-        "fleet_self_heal: on, fleet_masquerade: [eth0, enp2s0.7], fleet_clamp_mss: false",
+        "fleet_self_heal: on, fleet_masquerade: [eth0, enp2s0.7], fleet_clamp_mss: false, fleet_netns: web",
     )
-    assert (host.masquerade, host.clamp_mss) == (("eth0", "enp2s0.7"), False)
+    assert (host.masquerade, host.clamp_mss, host.netns) == (("eth0", "enp2s0.7"), False, "web")
     assert (host.interface, host.listen_port, host.mtu, host.backend) == ("mesh0", 443, 1380, "userspace")
     assert (host.transit, host.self_heal) == (True, True)
     assert host.addresses == (ip_address("10.77.0.9"), ip_address("fd77:ac3e::9"))

@@ -95,6 +95,14 @@ def test_hubs_transit_hosts_and_hosts_with_subnets_forward() -> None:
     assert forwarding == {"hub", "site", "transit"}
 
 
+def test_an_interface_may_be_in_a_network_namespace() -> None:
+    inventory = fleets.inventory(
+        [fleets.host("one", netns="web"), fleets.host("two")], [fleets.mesh("one", "two")]
+    )
+    found = {name: bundle.interfaces[0].netns for name, bundle in compiled(inventory).items()}
+    assert found == {"one": "web", "two": None}
+
+
 def test_who_masquerades_clamps_the_mss_unless_told_otherwise() -> None:
     inventory = fleets.inventory(
         [

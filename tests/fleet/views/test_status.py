@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from agent.report import Link
+from agent.report import Link, Observed, ObservedInterface
 from fleet.rollout.outcome import HostStatus
 from fleet.views import console, status
 from tests.fleet.rollout.made import bundle, report
@@ -89,3 +90,12 @@ def test_ages(seconds: int | None, text: str) -> None:
 )
 def test_sizes(count: int, text: str) -> None:
     assert status.size(count) == text
+
+
+def test_a_namespace_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = ObservedInterface("wg0", "kernel", True, 1420, netns="web")
+    placed = [HostStatus("fra1", True, replace(report(bundle()), observed=Observed((seen,))), None)]
+    status.show("acme", placed)
+    assert "in namespace web" in capsys.readouterr().out
+    status.show_json(placed)
+    assert json.loads(capsys.readouterr().out)["hosts"]["fra1"]["namespaces"] == ["web"]
