@@ -28,8 +28,8 @@ from agent.host.network import LinkState, Network
 from agent.host.reasons import sentence, why
 from agent.host.resolve import ResolveError, Resolver
 from agent.host.rules import Rules
-from agent.host.switch import MarkValidation
 from agent.host.surroundings import NAMED, Surroundings
+from agent.host.switch import MarkValidation
 from agent.host.tunnel import Spawn, Tunnels
 from agent.host.userspace import UserspaceDevice
 from agent.netns import NamespaceError, Place, within
