@@ -45,7 +45,13 @@ def boxed(request: pytest.FixtureRequest) -> Iterator[Boxed]:
     kind: str = request.param
     with agent_pair() as (host, other), box(host.space) as inner:
         other.start()
-        other.apply(*linked(other, host, calls=False))
+        bundle, secrets = linked(other, host, calls=False)
+        (interface,) = bundle.interfaces
+        answer = other.apply(
+            replace(bundle, interfaces=(replace(interface, backend=kind),)),  # type: ignore[arg-type]
+            secrets,
+        )
+        assert answer["report"]["problems"] == []
         host.start()
         yield Boxed(host, other, inner, kind)
 

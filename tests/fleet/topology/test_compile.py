@@ -103,6 +103,17 @@ def test_an_interface_may_be_in_a_network_namespace() -> None:
     assert found == {"one": "web", "two": None}
 
 
+def test_a_full_tunnel_in_a_namespace_needs_neither_mark_nor_table() -> None:
+    inventory = fleets.inventory(
+        [fleets.host("one", netns="web", egress="two"), fleets.host("two")], [fleets.mesh("one", "two")]
+    )
+    (interface,) = compiled(inventory)["one"].interfaces
+    assert interface.fwmark == 0
+    everything = [route for route in interface.routes if route.is_everything]
+    assert everything
+    assert all(route.table is None for route in interface.routes)
+
+
 def test_who_masquerades_clamps_the_mss_unless_told_otherwise() -> None:
     inventory = fleets.inventory(
         [
