@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Optional
 
 from agent.bundle import Bundle, Route
+from agent.netns import Place
 from agent.operations import Step
 from agent.report import Observed
 from agent.resident.engine import Clocks
@@ -23,7 +24,7 @@ class OneHost:
     def __init__(self) -> None:
         self.simulated = SimulatedHost()
 
-    def observe(self, bundle: Optional[Bundle], secrets: Secrets, names: Iterable[str]) -> Observed:
+    def observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
         return self.simulated.observe()
 
     def execute(self, step: Step, secrets: Secrets) -> None:
