@@ -31,10 +31,16 @@ As wg does, for the devices of this host, whatever made them:
   setconf|addconf|syncconf IFACE FILE      make a device what a configuration file says
   genkey, genpsk, pubkey                   print a new key, or the public key of the private one on stdin
 
+As wg-quick does, without any fleet; a name IFACE is the file /etc/wireguard/IFACE.conf:
+  up, down FILE.conf|IFACE                 bring the interface up that a configuration file describes, or down
+  save FILE.conf|IFACE                     write the device as it is into its file
+  strip FILE.conf|IFACE                    print the part of a file that setconf takes
+
 All of it is for root.
 """
 
 _WG = frozenset({"show", "showconf", "setconf", "addconf", "syncconf", "genkey", "genpsk", "pubkey"})
+_QUICK = frozenset({"up", "down", "save", "strip"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         return _tunnel(options)
     if command in _WG:
         return _wg(command, options)
+    if command in _QUICK:
+        return _quick(command, options)
     if command in ("report", "secrets"):
         return _question(command, options)
     allowed = {
@@ -131,6 +139,15 @@ def _nothing() -> None:
 
 def _wg(command: str, options: list[str]) -> int:
     from agent.wg.main import run
+
+    try:
+        return run(command, options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _quick(command: str, options: list[str]) -> int:
+    from agent.quick.run import run
 
     try:
         return run(command, options)

@@ -1,7 +1,7 @@
 """Settings of the kernel that we switch on, and off again only where they were off before us.
 
 Job: remember in a file what was switched on; like the setting itself, the file is gone at reboot. Called by
-forwarding, which adds what forwarding has of its own, and by host.
+forwarding, which adds what forwarding has of its own, by host and by quick.
 """
 
 from __future__ import annotations

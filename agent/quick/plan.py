@@ -7,7 +7,7 @@ Source: wg-quick(8), and the order of what wireguard-tools 1.0.20210914 calls. W
 the rules for the main table, only as many go as this tunnel has rules of its own, the others are other
 tunnels'; its own are those that match its mark and its table, not all that lead to a table of that number; a
 mark that is the number of the kernel's own tables is refused; an interface that `up` did not make is not
-removed when `up` fails.
+removed when `up` fails; src_valid_mark is put back with the last tunnel that needs it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from agent.quick.steps import (
     AddRoute,
     AddTunnelRule,
     Configure,
+    IgnoreMark,
     RemoveGuardRules,
     RemoveGuardTables,
     RemoveMainRule,
@@ -96,7 +97,8 @@ class DownFacts:
     """What there is to undo. `prefixes` are the AllowedIPs of the device as it is now, as is `mark`.
 
     `rules4` and `rules6` count those of `mark`; `tables` are nftables', each `FAMILY NAME`; `saved4` and
-    `saved6` are what iptables-save and ip6tables-save print, empty where they are not installed.
+    `saved6` are what iptables-save and ip6tables-save print, empty where they are not installed. `validated`:
+    src_valid_mark was off before us; `tunnels4` counts the rules (IPv4) that look for any mark as ours does.
     """
 
     mark: int = 0
@@ -107,6 +109,8 @@ class DownFacts:
     saved4: str = field(default="", repr=False)
     saved6: str = field(default="", repr=False)
     resolvconf_order: str = ""
+    validated: bool = False
+    tunnels4: int = 0
 
 
 def make(conf: QuickConf, stripped: str) -> tuple[Step, ...]:
@@ -145,12 +149,13 @@ def part(conf: QuickConf) -> tuple[Step, ...]:
 
 def remove(conf: QuickConf, facts: DownFacts) -> tuple[Step, ...]:
     """The second half of `down`."""
-    dns = (UnsetDns(_record(conf, facts.resolvconf_order)),) if conf.dns_servers else ()
+    dns = (UnsetDns(record(conf, facts.resolvconf_order)),) if conf.dns_servers else ()
     return (
         *_without_rules(conf, facts),
         RemoveInterface(conf.interface),
         *dns,
         *_without_guard(conf, facts),
+        *_without_mark(conf, facts),
         *map(RunHook, conf.post_down),
     )
 
@@ -164,7 +169,7 @@ def abandon(conf: QuickConf, done: Iterable[Step], facts: DownFacts) -> tuple[St
     if any(isinstance(step, AddGuard) for step in done):
         steps += _without_guard(conf, facts)
     if any(isinstance(step, AddInterface) for step in done):
-        steps += [*_without_rules(conf, facts), RemoveInterface(conf.interface)]
+        steps += [*_without_rules(conf, facts), RemoveInterface(conf.interface), *_without_mark(conf, facts)]
     return tuple(steps)
 
 
@@ -175,6 +180,18 @@ def prefixes(conf: QuickConf) -> tuple[str, ...]:
     # the last resort of sort -nr is the whole line
     by_length = sorted(map(text.prefix, networks), reverse=True)
     return tuple(sorted(by_length, key=lambda prefix: int(prefix.partition("/")[2]), reverse=True))
+
+
+def record(conf: QuickConf, order: str) -> str:
+    """The name by which resolvconf is told of an interface.
+
+    Debian's resolvconf ranks records by their names: the first pattern of its list is a good rank.
+    """
+    for line in order.split("\n"):
+        found = _RECORD.fullmatch(line.strip(" \t"))
+        if found:
+            return f"{found[1]}.{conf.interface}"
+    return conf.interface
 
 
 def _mtu(conf: QuickConf, facts: UpFacts) -> int:
@@ -193,16 +210,7 @@ def _dns(conf: QuickConf, facts: UpFacts) -> Iterator[Step]:
             f"{conf.interface}: DNS needs the program resolvconf: install resolvconf, openresolv or "
             "systemd-resolved, or take DNS out of the file"
         )
-    yield SetDns(_record(conf, facts.resolvconf_order), conf.dns_servers, conf.dns_domains)
-
-
-def _record(conf: QuickConf, order: str) -> str:
-    """Debian's resolvconf ranks records by their names: the first pattern of its list is a good rank."""
-    for line in order.split("\n"):
-        found = _RECORD.fullmatch(line.strip(" \t"))
-        if found:
-            return f"{found[1]}.{conf.interface}"
-    return conf.interface
+    yield SetDns(record(conf, facts.resolvconf_order), conf.dns_servers, conf.dns_domains)
 
 
 def _routes(conf: QuickConf, facts: UpFacts) -> Iterator[Step]:
@@ -277,6 +285,13 @@ def _without_rules(conf: QuickConf, facts: DownFacts) -> Iterator[Step]:
     for family, rules in families:
         yield from (RemoveTunnelRule(family, facts.mark) for _ in range(rules.tunnel))
         yield from (RemoveMainRule(family) for _ in range(min(rules.tunnel, rules.main)))
+
+
+def _without_mark(conf: QuickConf, facts: DownFacts) -> Iterator[Step]:
+    """Others than this tunnel may need it still."""
+    own = sum(isinstance(step, RemoveTunnelRule) and step.family == 4 for step in _without_rules(conf, facts))
+    if facts.validated and facts.tunnels4 <= own:
+        yield IgnoreMark()
 
 
 def _without_guard(conf: QuickConf, facts: DownFacts) -> Iterator[Step]:

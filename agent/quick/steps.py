@@ -1,7 +1,7 @@
 """What `up` and `down` do, one step a value, and each as the command that a person would type.
 
 Devices and links come and go by the operations of `agent.operations`. Pure. Refuses to know why a step is
-taken. Called by plan.
+taken. Called by plan and hands.
 """
 
 from __future__ import annotations
@@ -115,6 +115,11 @@ class ValidateMark:
 
 
 @dataclass(frozen=True)
+class IgnoreMark:
+    """Undo ValidateMark."""
+
+
+@dataclass(frozen=True)
 class AddGuard:
     """Drop what comes for the tunnel's addresses in another way, and mark answers to what the device sent."""
 
@@ -162,12 +167,21 @@ Step = Union[
     RemoveTunnelRule,
     RemoveMainRule,
     ValidateMark,
+    IgnoreMark,
     AddGuard,
     RemoveGuardTables,
     RemoveGuardRules,
     SaveFile,
     RemoveInterface,
 ]
+
+
+class StepError(Exception):
+    """A step failed: one line for people, and the status to end with."""
+
+    def __init__(self, line: str, status: int) -> None:
+        super().__init__(line)
+        self.status = status
 
 
 class Command(NamedTuple):
@@ -197,15 +211,17 @@ def command(step: Step) -> Command:
     return Command(_device(step))
 
 
-def _device(step: Union[AddInterface, SetLink, SetMark, ValidateMark, SaveFile, RemoveInterface]) -> str:
+def _device(
+    step: Union[AddInterface, SetLink, SetMark, ValidateMark, IgnoreMark, SaveFile, RemoveInterface],
+) -> str:
     if isinstance(step, AddInterface):
         return f"ip link add {step.interface} type wireguard"
     if isinstance(step, SetLink):
         return f"ip link set mtu {step.mtu} up dev {step.interface}"
     if isinstance(step, SetMark):
         return f"wg set {step.interface} fwmark {step.mark}"
-    if isinstance(step, ValidateMark):
-        return "sysctl -q net.ipv4.conf.all.src_valid_mark=1"
+    if isinstance(step, (ValidateMark, IgnoreMark)):
+        return f"sysctl -q net.ipv4.conf.all.src_valid_mark={int(isinstance(step, ValidateMark))}"
     if isinstance(step, SaveFile):
         return f"wg showconf {step.interface}"
     return f"ip link delete dev {step.interface}"
