@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -60,6 +60,8 @@ _OF_WG = (Configure, SetMark, SaveFile)
 _IP_FAILED, _WG_FAILED = 2, 1  # what `ip` and `wg` end with when the kernel refuses
 _IP_REFUSED = 255  # and `ip`, when it does not understand
 
+_STDERR = 2
+_NO_IPV6 = frozenset({errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
 _END_SECONDS, _STEP = 5.0, 0.01
 
 Say = Callable[[str], None]
@@ -132,7 +134,8 @@ class Hands:
             self._do[type(step)](step)
         except OSError as error:
             status = _WG_FAILED if isinstance(step, _OF_WG) else _IP_FAILED
-            raise StepError(f"{line}: {error.strerror or error}", status) from error
+            hint = " (is IPv6 switched off here?)" if " -6 " in line and error.errno in _NO_IPV6 else ""
+            raise StepError(f"{line}: {error.strerror or error}{hint}", status) from error
         except (HostError, ValueError) as error:
             raise StepError(str(error), _WG_FAILED) from error
 
@@ -162,7 +165,7 @@ class Hands:
         if link is not None and link.kind == "tun":
             self._tunnels.ended(step.interface)
             end = time.monotonic() + _END_SECONDS
-            while process is not None and Path(f"/proc/{process}").exists() and time.monotonic() < end:
+            while process is not None and _runs(process) and time.monotonic() < end:
                 time.sleep(_STEP)
 
     def _configure(self, step: Configure) -> None:
@@ -189,6 +192,14 @@ class Hands:
         self._routing.add_route(step.interface, step.destination, table)
 
 
+def _runs(process: int) -> bool:
+    """Not one that has ended and that nobody has asked for its status yet (proc(5), /proc/PID/stat)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
 def _check(line: str, status: int) -> None:
     if status:
         raise StepError(f"{line}: ended with status {status}", status)
@@ -199,12 +210,14 @@ def _spawn(interface: str) -> subprocess.Popen[bytes]:
 
     Source: systemd.exec(5), JOURNAL_STREAM.
     """
-    stderr = os.fstat(sys.stderr.fileno())
-    journal = os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
+    journal = False
+    with suppress(OSError):
+        stderr = os.fstat(_STDERR)
+        journal = os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
     return subprocess.Popen(
         [*places.program(), "tunnel", interface, "--log-stdout"],
         stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno() if journal else subprocess.DEVNULL,
+        stdout=_STDERR if journal else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
         cwd="/",

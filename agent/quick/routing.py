@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ _INVERT = 0x2
 _UNSET = 0xFFFFFFFF
 
 _FAMILIES: dict[Family, int] = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
+_TABLE_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]+")
 _TABLES = {"default": 253, "main": _MAIN_TABLE, "local": 255}
 _TABLE_FOLDERS = (Path("/etc/iproute2"), Path("/usr/share/iproute2"), Path("/usr/lib/iproute2"))
 
@@ -151,8 +153,8 @@ def table_number(table: str) -> int:
                 continue
             for line in lines:
                 number, *names = line.partition("#")[0].split()[:2] or [""]
-                if names and number.isalnum() and number[:1].isdigit():
-                    known.setdefault(names[0], int(number, 0))
+                if names and _TABLE_NUMBER.fullmatch(number):
+                    known.setdefault(names[0], int(number, 16 if number[1:2] in ("x", "X") else 10))
     return known[table]
 
 

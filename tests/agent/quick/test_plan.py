@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
+from agent.operations import AddInterface
 from agent.quick import guard
 from agent.quick.conf import parse, split
 from agent.quick.plan import (
@@ -24,7 +25,17 @@ from agent.quick.plan import (
     prefixes,
     remove,
 )
-from agent.quick.steps import AddAddress, Command, Configure, RemoveMainRule, SetDns, Step, command
+from agent.quick.steps import (
+    AddAddress,
+    Command,
+    Configure,
+    IgnoreMark,
+    RemoveMainRule,
+    SetDns,
+    Step,
+    ValidateMark,
+    command,
+)
 from tests.agent.quick import corpus, files
 
 FULL = parse(corpus.PHONE, "wg0.conf")
@@ -235,3 +246,16 @@ def test_networks_that_the_kernel_routes_by_itself_get_no_route(address: str) ->
         line.split()[4] for line in lines(connect(parse(text, "wg0.conf"), UpFacts())) if " route " in line
     ]
     assert [prefix not in routed for prefix in asked] == has
+
+
+def test_src_valid_mark_goes_back_with_the_last_tunnel_that_needs_it() -> None:
+    facts = DownFacts(51820, ("0.0.0.0/0",), Rules(1, 1), Rules(), validated=True, tunnels4=1)
+    done = (ValidateMark(), AddInterface("wg0", "auto"))
+    assert remove(FULL, facts).count(IgnoreMark()) == 1
+    assert abandon(FULL, done, facts)[-1] == IgnoreMark()
+    for other in (replace(facts, tunnels4=2), replace(facts, validated=False)):
+        assert IgnoreMark() not in (*remove(FULL, other), *abandon(FULL, done, other))
+    assert lines((ValidateMark(), IgnoreMark())) == [
+        "sysctl -q net.ipv4.conf.all.src_valid_mark=1",
+        "sysctl -q net.ipv4.conf.all.src_valid_mark=0",
+    ]

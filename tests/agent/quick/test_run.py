@@ -9,6 +9,7 @@ import pytest
 
 from agent import cli
 from agent.netns import Place
+from agent.quick import routing
 from agent.quick import run as module
 from agent.quick.programs import Programs
 from agent.quick.routing import table_number
@@ -158,7 +159,12 @@ def test_programs_are_found_where_a_users_path_has_no_sbin(tmp_path: Path) -> No
     assert programs.run("tool 'a b'", "in") == 4
 
 
-def test_names_of_tables() -> None:
+def test_names_of_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rt_tables.d").mkdir()
+    (tmp_path / "rt_tables").write_text("# all of them\n255\tlocal\n0x64 isp1 # a line\n\nodd\n200\n1 dup\n")
+    (tmp_path / "rt_tables.d" / "more.conf").write_text("201 isp2\n2 dup\nx y\n1z bad\n")
+    monkeypatch.setattr(routing, "_TABLE_FOLDERS", (tmp_path, tmp_path / "nowhere"))
+    assert [table_number(name) for name in ("isp1", "isp2", "dup")] == [100, 201, 1]
     assert [table_number(name) for name in ("77", "0x10", "main", "local")] == [77, 16, 254, 255]
     with pytest.raises(KeyError):
         table_number("nosuchtable")
