@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"agent.bundle", "agent.report", "agent.secret", "agent.codec", "agent.converge"}
+SHARED = {"agent.bundle", "agent.report", "agent.secret", "agent.codec", "agent.converge", "agent.places"}
 SANS_IO = {
     "socket",
     "os",

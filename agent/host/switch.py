@@ -1,7 +1,7 @@
 """Settings of the kernel that we switch on, and off again only where they were off before us.
 
-Job: remember in a file what was switched on; like the setting itself, the file is gone at reboot. Called by
-forwarding, which adds what forwarding has of its own, by host and by quick.
+Job: remember in a file what was switched on, and what else changes with it; like the settings themselves, the
+file is gone at reboot. Called by forwarding, which adds what forwarding has of its own, by host and by quick.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from agent.host.errors import HostError
@@ -20,7 +22,8 @@ RUN = Path("/run/fleet-agent")
 class Switch:
     """`settings` are paths below `sysctl`; the memory is the file `name` in the folder `run`.
 
-    `beside` are settings that the kernel switches on as ours go off: where they were off, they are again.
+    `beside` has, for some of the settings, patterns of others that change with them, by the kernel or by us:
+    what these were is restored too.
     """
 
     def __init__(
@@ -29,7 +32,7 @@ class Switch:
         settings: tuple[str, ...],
         sysctl: Path = SYSCTL,
         run: Path = RUN,
-        beside: tuple[str, ...] = (),
+        beside: Mapping[str, tuple[str, ...]] = {},
     ) -> None:
         self._name = name
         self._settings = settings
@@ -50,15 +53,20 @@ class Switch:
         """Raises HostError."""
         off = [setting for setting in self._settings if self._read(setting) == "0"]
         if off:
-            self._remember([*off, *(setting for setting in self._beside if self._read(setting) == "0")])
+            self._remember(off)
             self._prepare(off)
         for setting in off:
             self._write(setting, "1")
 
     def switch_off(self) -> None:
         """Back to what was before `switch_on`. Raises HostError."""
-        for setting in self._remembered():
-            self._write(setting, "0")
+        remembered = self._remembered()
+        for setting in self._settings:
+            if setting in remembered:
+                self._write(setting, "0")
+        for setting, value in remembered.items():
+            if self._read(setting) not in (None, value):  # None: its interface is gone
+                self._write(setting, value)
         with contextlib.suppress(FileNotFoundError):
             self._memory.unlink()
 
@@ -66,21 +74,41 @@ class Switch:
         """What has to be done before those of the settings that are off go on."""
 
     def _remember(self, settings: list[str]) -> None:
+        """That `settings` are off, and what else changes with them, before the first change."""
         known = self._remembered()
-        if set(settings) <= set(known):
+        found = {**known}
+        for setting in settings:
+            if setting not in known:
+                found.update({setting: "0", **self._present(self._beside.get(setting, ()))})
+        if found == known:
             return
+        lines = [f"{setting}={value}" for setting, value in found.items()]
         try:
             self._memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._memory.write_text("\n".join(dict.fromkeys([*known, *settings])) + "\n")
+            self._memory.write_text("\n".join(lines) + "\n")
         except OSError as error:
             raise HostError(f"{self._memory} cannot be written: {error.strerror}") from error
 
-    def _remembered(self) -> list[str]:
+    def _present(self, patterns: tuple[str, ...]) -> dict[str, str]:
+        """The settings that `patterns` mean, but those to be switched, and their values."""
+        paths = [path for pattern in patterns for path in sorted(self._sysctl.glob(pattern))]
+        names = [str(path.relative_to(self._sysctl)) for path in paths]
+        values = {name: self._read(name) for name in names if name not in self._settings}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _remembered(self) -> dict[str, str]:
+        """Settings and what they were; an earlier release wrote only those that were off."""
         try:
-            lines = self._memory.read_text().splitlines()
+            pairs = [line.partition("=") for line in self._memory.read_text().splitlines()]
         except OSError:
-            return []
-        return [line for line in lines if line in (*self._settings, *self._beside)]
+            return {}
+        return {name: value or "0" for name, _, value in pairs if self._is_ours(name)}
+
+    def _is_ours(self, name: str) -> bool:
+        patterns = [pattern for patterns in self._beside.values() for pattern in patterns]
+        return name in self._settings or (
+            ".." not in name and any(fnmatchcase(name, pattern) for pattern in patterns)
+        )
 
     def _read(self, setting: str) -> str | None:
         try:

@@ -215,8 +215,8 @@ def _notes(fleet: Inventory, options: Options, reached: Mapping[str, Reached], d
     if desired.left:
         notes.append(
             f"not in the inventory any more: {', '.join(desired.left)}. The others drop their links to "
-            "them, their addresses stay reserved; what runs there goes on until somebody stops fleet-agent "
-            "there and deletes the interface"
+            "them, their addresses stay reserved; what runs there goes on: to end it put them back and take "
+            "the fleet off them with fleet destroy --limit, before they leave"
         )
     outside = waiting(reached, desired.bundles, set(options.names))
     if outside:

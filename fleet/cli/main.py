@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import apply, init, inventory, lab, status, validate
+from fleet.cli import apply, destroy, init, inventory, lab, status, validate
 from fleet.errors import FleetError
 
 ERROR = 1
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (init, validate, inventory, apply, status):
+for module in (init, validate, inventory, apply, status, destroy):
     name = module.__name__.rpartition(".")[2]
     app.command(name, epilog=module.EXAMPLE)(module.command)
 app.add_typer(lab.app, name="lab")

@@ -75,6 +75,17 @@ def secrets(transport: Transport, fleet: str) -> Secrets:
         raise _unreadable(transport, error) from None
 
 
+def public_keys(transport: Transport) -> dict[str, str]:
+    """The public key of every WireGuard interface of the host, whoever made it. Raises TransportError."""
+    command = shlex.join([_PROGRAM, "show", "all", "public-key"])
+    done = transport.run(command, timeout=transport.timeout)
+    if done.exit_code:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise TransportError(transport.host, "failed", f"its interfaces cannot be listed: {last[:300]}")
+    pairs = (line.split("\t") for line in done.stdout.decode(errors="replace").splitlines())
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
 @dataclass(frozen=True)
 class _Changes:
     changes: tuple[Change, ...]

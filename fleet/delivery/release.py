@@ -20,11 +20,12 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 
+from agent.places import INSTALLED
 from fleet.delivery.facts import Facts, Python
 from fleet.delivery.manifest import FILE, Manifest, own, to_text
 from fleet.delivery.wheels import MODULES, Wheel, choose, locked_wheels
 
-ROOT = "/opt/fleet-agent"
+ROOT = INSTALLED
 _ALWAYS = ("pyroute2",)
 _USERSPACE = ("nacl", "cryptography")
 _LAUNCHER = """#!/bin/sh

@@ -34,7 +34,8 @@ def prepare(place: Place, doors: Collection[Door]) -> None:
         host = place.host(door.host)
         for name in ("opt", "fleet-agent", "root", "home", "log"):
             (host / name).mkdir(parents=True, exist_ok=True)
-        (host / "root").chmod(0o700)
+        for name in ("fleet-agent", "root"):
+            (host / name).chmod(0o700)
         if not (host / "rc.local").exists():
             write_private(host / "rc.local", RC_LOCAL, 0o755)
         lines.append(known_hosts_line(door.address, door.port, _key(host / "ssh_host_ed25519_key")))

@@ -23,11 +23,16 @@ class Known:
 
 
 def check_identity(
-    known: Known | None, reports: Mapping[str, Report], names: Container[str], state_place: str
+    known: Known | None,
+    reports: Mapping[str, Report],
+    names: Container[str],
+    state_place: str,
+    command: str = "",
 ) -> None:
     """Raises FleetError, naming hosts and ways out, where a report's fleet or revision is not the state's.
 
-    So it does for a host that is another one of the inventory's `names`.
+    So it does for a host that is another one of the inventory's `names`. The options that are ways out are
+    those of `command`, where it is not the one that asks.
     """
     strangers = {
         host: report
@@ -35,7 +40,7 @@ def check_identity(
         if report.fleet is not None and (known is None or report.fleet != known.fleet_id)
     }
     if strangers:
-        raise FleetError(_refusal(known, strangers, state_place))
+        raise FleetError(_refusal(known, strangers, state_place, command))
     ahead = {
         host: report.revision
         for host, report in reports.items()
@@ -48,7 +53,7 @@ def check_identity(
             f"but there are {listed}. Nothing was changed.\n"
             "Ways out:\n"
             f"  restore {state_place} from a newer backup\n"
-            "  --adopt      take the fleet over as it is, with the keys that its hosts hold"
+            f"  {command}--adopt      take the fleet over as it is, with the keys that its hosts hold"
         )
     others = [
         f"{host} says that it is {report.host}"
@@ -64,7 +69,7 @@ def check_identity(
         )
 
 
-def _refusal(known: Known | None, strangers: Mapping[str, Report], state_place: str) -> str:
+def _refusal(known: Known | None, strangers: Mapping[str, Report], state_place: str, command: str) -> str:
     owners = sorted({f'"{report.fleet_name}" ({report.fleet})' for report in strangers.values()})
     mine = (
         f"the fleet of {state_place} is {known.fleet_id}" if known else f"there is no state in {state_place}"
@@ -74,6 +79,6 @@ def _refusal(known: Known | None, strangers: Mapping[str, Report], state_place: 
         f"belong to {' and '.join(owners)}, and {mine}. Nothing was changed.\n"
         "Ways out:\n"
         f"  restore {state_place} from a backup, or run where it was kept\n"
-        "  --adopt      take the fleet over as it is, with the keys that its hosts hold\n"
-        "  --new-fleet  start anew with new keys: links are down until every host is done"
+        f"  {command}--adopt      take the fleet over as it is, with the keys that its hosts hold\n"
+        f"  {command}--new-fleet  start anew with new keys: links are down until every host is done"
     )

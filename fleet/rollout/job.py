@@ -133,7 +133,7 @@ def _job(reached: Reached, facts: Facts, bundle: Bundle, previous: Bundle | None
         )
         raise TransportError(name, "failed", reason)
     userspace = "userspace" in backends or ("auto" in backends and not facts.wireguard)
-    release = _planned(name, facts, userspace)
+    release = planned(name, facts, userspace)
     kept = stays(facts, release.manifest, bundle)
     if isinstance(kept, str):
         raise TransportError(name, "failed", kept)
@@ -143,8 +143,8 @@ def _job(reached: Reached, facts: Facts, bundle: Bundle, previous: Bundle | None
         _check_space(name, facts, work, release)
         return Job(reached, work, bundle, release, notes=(*_joins(facts), _kept(facts, release.manifest)))
     if others(facts, bundle.fleet) and facts.manifest is not None and facts.manifest.userspace:
-        release = _planned(name, facts, True)  # another fleet may need what is there
-    release, wheels = _with_wheels(name, facts, release, store)
+        release = planned(name, facts, True)  # another fleet may need what is there
+    release, wheels = with_wheels(name, facts, release, store)
     work = decide(bundle, previous, facts.report, release.digest, facts.release)
     _check_space(name, facts, work, release)
     return Job(reached, work, bundle, release, wheels, _joins(facts))
@@ -163,14 +163,14 @@ def _kept(facts: Facts, mine: Manifest) -> str:
     return f"its agent, of fleet {newer}, is newer than this one's ({mine.version}) and stays"
 
 
-def _planned(name: str, facts: Facts, userspace: bool) -> Release:
+def planned(name: str, facts: Facts, userspace: bool) -> Release:
     release = plan(facts, userspace)
     if isinstance(release, str):
         raise TransportError(name, "failed", release)
     return release
 
 
-def _with_wheels(name: str, facts: Facts, release: Release, store: WheelStore) -> tuple[Release, Wheels]:
+def with_wheels(name: str, facts: Facts, release: Release, store: WheelStore) -> tuple[Release, Wheels]:
     """The release and its wheels; where they cannot be had, one with the host's own modules."""
     if not lacks_release(facts.report, release.digest, facts.release):
         return release, ()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from tests.lab.namespaces import Namespace, third, wait_until, wired_pair
 from tests.lab.nspawn import Machine, booted, host_key
+from tests.lab.pictures import PICTURE, changes
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -47,6 +49,8 @@ class World:
     controller: Namespace
     spaces: dict[str, Namespace]
     hosts: dict[str, Machine]
+    before: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each host was before it knew of any fleet."""
 
     def fleet(self, *argv: str) -> Any:
         """What a command that has to succeed prints with --json."""
@@ -66,6 +70,12 @@ class World:
         argv += ["-o", f"UserKnownHostsFile={self.folder}/.ssh/known_hosts", "-o", "ConnectTimeout=5"]
         done = self.controller.run(*argv, f"root@{self.spaces[host].v4}", command, check=check)
         return done.stdout.strip()
+
+    def picture(self, host: str) -> dict[str, Any]:
+        """What a host is (tests/lab/picture.py), once its boot is over."""
+        self.ssh(host, "systemctl is-system-running --wait", check=False)
+        taken: dict[str, Any] = json.loads(self.ssh(host, f"python3 -I -c {shlex.quote(PICTURE)}"))
+        return taken
 
     def shown(self, host: str, what: str) -> str:
         """A property of the agent's unit."""
@@ -103,7 +113,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             booted(folder / "1", "one", one, login) as first,
             booted(folder / "2", "two", two, login) as second,
         ):
-            yield World(folder, controller, spaces, {"one": first, "two": second})
+            world = World(folder, controller, spaces, {"one": first, "two": second})
+            world.before |= {host: world.picture(host) for host in PEERS}
+            yield world
 
 
 def test_applied_the_unit_is_ready_and_watched(world: World) -> None:
@@ -160,3 +172,18 @@ def test_after_a_reboot_everything_is_back_without_the_controller(world: World) 
     wait_until(world.links_work, "the links", limit=30)
     assert world.ssh("one", "systemctl is-system-running --wait", check=False) == "running"
     assert world.results() == {"one": "unchanged", "two": "unchanged"}
+
+
+def test_destroyed_a_host_is_what_it_was(world: World) -> None:
+    """Half of them with an agent that does not run any more."""
+    seen = changes(world.before["two"], world.picture("two"))
+    assert "/etc/systemd/system/multi-user.target.wants/fleet-agent.service" in seen["files"]
+    assert {"links", "units", "processes"} <= seen.keys()
+    world.ssh("two", "systemctl stop fleet-agent")
+    hosts = world.fleet("destroy", "--yes")["hosts"]
+    assert {name: host["result"] for name, host in hosts.items()} == {"one": "changed", "two": "changed"}
+    for host in PEERS:
+        left = changes(world.before[host], world.picture(host))
+        assert left == {}, left
+    assert world.results() == {"one": "changed", "two": "changed"}
+    assert world.links_work()

@@ -1,14 +1,16 @@
 """Runs on a host, as root: the agent that is installed now runs, and runs again after a reboot.
 
 Job: whatever starts things on this host (systemd, OpenRC, rc.local, cron) starts the agent; one that
-runs already is replaced; waits until it answers. Prints notes for the operator, one a line; ends with
-exit code 1 and a sentence on stderr where the agent does not come up. Part of a release, so it imports
-the standard library only, Python 3.9. Argument: systemd, openrc, rc.local, cron or none.
+runs already is replaced; waits until it answers. What it changes of others it writes down first, for
+removal. Prints notes for the operator, one a line; ends with exit code 1 and a sentence on stderr where the
+agent does not come up. Part of a release, so it imports the standard library and the agent's places only,
+Python 3.9. Argument: systemd, openrc, rc.local, cron or none.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -17,11 +19,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-PROGRAM = "/opt/fleet-agent/current/bin/fleet-agent"
-RUN = Path("/run/fleet-agent")
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the release; python -I leaves it out
+
+from agent.places import (
+    BEFORE,
+    CRON_D,
+    LOCAL_D,
+    PROGRAM,
+    RC_LOCAL,
+    RUN,
+    SOCKET,
+    SUPERVISE,
+    UNIT_FOLDER,
+)
+from agent.places import UNIT as UNIT_NAME
+
 SECONDS = 30.0
-SUPERVISE = f"{PROGRAM} supervise"
 UNIT = f"""# Written by fleet apply, which replaces changes; add your own in fleet-agent.service.d/.
 [Unit]
 Description=fleet agent: keeps this host's WireGuard network as it should be
@@ -73,11 +89,21 @@ def write(file: Path, text: str, mode: int) -> bool:
     return True
 
 
-def edit_rc_local(file: Path) -> None:
+def note(name: str, value: Any, memory: Path) -> None:
+    """Writes down what `name` was before the first change, on disk before the change is made."""
+    known = json.loads(memory.read_text()) if memory.exists() else {}
+    if name in known:
+        return
+    memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write(memory, json.dumps({**known, name: value}), 0o600)
+
+
+def edit_rc_local(file: Path, memory: Path) -> None:
     """In place: it may be a mount of its own, and belongs to others too."""
     before = file.read_text()
     after = with_line(before)
     if after != before:
+        note(RC_LOCAL, {"text": before, "mode": file.stat().st_mode & 0o7777}, memory)
         with file.open("r+") as handle:
             handle.write(after)
             handle.flush()
@@ -88,10 +114,18 @@ def edit_rc_local(file: Path) -> None:
 
 def start_systemd() -> None:
     """The unit is there, enabled, and runs the current release; systemd waits until it is ready."""
-    if write(Path("/etc/systemd/system/fleet-agent.service"), UNIT, 0o644):
+    if write(Path(UNIT_FOLDER, UNIT_NAME), UNIT, 0o644):
         _run("systemctl", "daemon-reload")
-    _run("systemctl", "enable", "--quiet", "fleet-agent.service")
-    _run("systemctl", "restart", "fleet-agent.service")
+    _run("systemctl", "enable", "--quiet", UNIT_NAME)
+    _run("systemctl", "restart", UNIT_NAME)
+
+
+def start_openrc() -> None:
+    """OpenRC's service `local` starts us; that it was not in the runlevel is written down."""
+    write(Path(LOCAL_D), OPENRC, 0o755)
+    if not Path("/etc/runlevels/default/local").exists():
+        note("rc-update", "local was not in default", Path(BEFORE))
+        _run("rc-update", "--quiet", "add", "local", "default")
 
 
 def start_supervised() -> None:
@@ -104,7 +138,7 @@ def answers() -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
-            probe.connect(str(RUN / "agent.sock"))
+            probe.connect(f"{RUN}/{SOCKET}")
         except OSError:
             return False
         return True
@@ -123,12 +157,11 @@ def wait(condition: Callable[[], bool], seconds: float) -> bool:
 def main(kind: str) -> None:
     """Sets up boot, then starts."""
     if kind == "openrc":
-        write(Path("/etc/local.d/fleet-agent.start"), OPENRC, 0o755)
-        _run("rc-update", "--quiet", "add", "local", "default")
+        start_openrc()
     elif kind == "rc.local":
-        edit_rc_local(Path("/etc/rc.local"))
+        edit_rc_local(Path(RC_LOCAL), Path(BEFORE))
     elif kind == "cron":
-        write(Path("/etc/cron.d/fleet-agent"), CRON, 0o644)
+        write(Path(CRON_D), CRON, 0o644)
     elif kind == "none":
         sys.stdout.write(
             f"nothing that is known starts programs here (systemd, OpenRC, /etc/rc.local, cron): the agent "

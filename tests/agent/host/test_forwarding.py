@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,28 @@ def test_off_without_on_does_nothing(tmp_path: Path) -> None:
     (root / V4).write_text("1\n")
     Forwarding(root, tmp_path / "run").switch_off()
     assert values(root) == ("1", "0")
+
+
+def test_what_changes_along_is_as_it_was_too(tmp_path: Path) -> None:
+    """As the kernel does: it sets the forwarding of every interface, and whether redirects are accepted."""
+    along = {
+        "ipv4/conf/eth0/forwarding": "1\n",
+        "ipv4/conf/eth1/forwarding": "0\n",
+        "ipv4/conf/all/accept_redirects": "0\n",
+        "ipv6/conf/eth0/forwarding": "1\n",
+        "ipv6/conf/eth1/accept_ra": "2\n",
+    }
+    root = sysctl(tmp_path, **along)
+    before = {name: (root / name).read_text().strip() for name in along}
+    Forwarding(root, tmp_path / "run").switch_on()
+    for name in along:
+        (root / name).write_text("1\n")
+    shutil.rmtree(root / "ipv4/conf/eth1")  # it is gone meanwhile
+    Forwarding(root, tmp_path / "run").switch_off()
+    del before["ipv4/conf/eth1/forwarding"]
+    assert {name: (root / name).read_text().strip() for name in before} == before
+    assert (root / "ipv6/conf/eth0/accept_ra").read_text().strip() == "1"
+    assert not (root / "ipv4/conf/eth1").exists()
 
 
 def test_a_host_without_ipv6(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from fleet.cli.main import main
 from fleet.delivery.facts import Facts
 from fleet.delivery.manifest import Manifest
 from fleet.inventory.model import Host
-from fleet.rollout import apply, job, reach
+from fleet.rollout import apply, destroy, job, reach
 from fleet.transport.base import Completed, TransportError
 from tests.fleet.delivery.made import facts
 from tests.fleet.rollout.made import observed
@@ -37,6 +37,7 @@ class SimulatedHost:
     """One host. `dead`: no way to it. `breaks`: what its agent answers instead of applying.
 
     `others` are fleets that it is in besides, `manifest` is that of an agent which another of them installed.
+    `silent`: its agent does not answer. `interface` is the public key of a wg0 that its agent does not know.
     """
 
     name: str
@@ -45,6 +46,8 @@ class SimulatedHost:
     secrets: Secrets = field(default_factory=Secrets)
     dead: bool = False
     breaks: str | None = None
+    silent: bool = False
+    interface: str | None = None
     others: tuple[OtherFleet, ...] = ()
     manifest: Manifest | None = None
     before_apply: Callable[[], None] = lambda: None
@@ -58,11 +61,16 @@ class SimulatedHost:
     def run(self, command: str, *, stdin: bytes = b"", timeout: float) -> Completed:
         """Plays the installer and the agent's client."""
         words = command.split()
+        if words[-1] in ("look", "remove"):
+            self.commands.append(words[-1])
+            return self._remover(words[-1], json.loads(stdin))
         if "-c" in words:
             self.commands.append("install")
-            self.release, self.manifest = words[-2], None
+            self.release, self.manifest, self.silent = words[-2], None, False
             return Completed(0, b'{"ok": true, "notes": []}', "")
         self.commands.append(words[1])
+        if words[1] == "show":
+            return Completed(0, f"wg0\t{self.interface}\n".encode(), "")
         if words[1] == "secrets":
             return self._answer({"secrets": self.secrets.to_json()})
         if words[1] == "apply":
@@ -78,6 +86,25 @@ class SimulatedHost:
             self.bundle, self.secrets = wanted, Secrets.from_json(document["secrets"])
             assert self.bundle.secret_refs() <= set(self.secrets)
         return self._answer({"report": reports.to_json(self.report()), "changes": []})
+
+    def _remover(self, mode: str, request: dict[str, Any]) -> Completed:
+        """What onhost/remove.py would say and do."""
+        if mode == "look":
+            places = ["/opt/fleet-agent", "/var/lib/fleet-agent"] if self.release else []
+            fleets = [self.bundle.fleet] if self.bundle and self.bundle.interfaces else []
+            names = ["wg0"] if fleets or self.interface else []
+            return self._answer({"places": places, "fleets": fleets, "interfaces": names, "undone": []})
+        self.before_apply()
+        if self.breaks is not None:
+            return Completed(1, json.dumps({"ok": False, "error": self.breaks}).encode(), "")
+        if request["bundle"] is not None and self.bundle is not None:
+            empty = bundles.from_json(request["bundle"])
+            assert (empty.fleet, empty.host, empty.interfaces) == (self.bundle.fleet, self.bundle.host, ())
+            assert empty.revision > self.bundle.revision
+            self.bundle, self.interface = None, None
+        if not self.others:
+            self.release = None
+        return self._answer({"kept": bool(self.others)})
 
     def close(self) -> None:
         """Nothing to end."""
@@ -112,6 +139,9 @@ class SimulatedHost:
         """What facts.sh would say."""
         if self.release is None:
             return facts()
+        if self.silent:
+            fleets = (self.bundle.fleet,) if self.bundle else ()
+            return facts(release=self.release, agent_error="its agent does not answer", fleets=fleets)
         return facts(release=self.release, report=self.report(), manifest=self.manifest)
 
     @staticmethod
@@ -188,4 +218,5 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setattr(reach, "gather", gather)
     monkeypatch.setattr(job, "fetch", lambda wheels, *_: {wheel: Path(wheel.file) for wheel in wheels})
     monkeypatch.setattr(apply, "archive", lambda *_: b"archive")
+    monkeypatch.setattr(destroy, "archive", lambda *_: b"archive")
     return made

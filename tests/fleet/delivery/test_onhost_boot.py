@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from agent import places
+from agent.places import PROGRAM
 from fleet.delivery.onhost import boot
 
 LINE = "/opt/fleet-agent/current/bin/fleet-agent supervise\n"
@@ -34,7 +40,7 @@ def test_rc_local_is_edited_in_place(tmp_path: Path) -> None:
     file.chmod(0o644)
     inode = file.stat().st_ino
     for _ in range(2):
-        boot.edit_rc_local(file)
+        boot.edit_rc_local(file, tmp_path / "state/before.json")
         assert file.read_text() == f"#!/bin/sh\n{LINE}exit 0\n"
         assert file.stat().st_ino == inode
         assert os.access(file, os.X_OK)
@@ -76,10 +82,10 @@ def test_the_unit_leaves_tunnels_alone() -> None:
         (
             "openrc",
             ["/etc/local.d/fleet-agent.start"],
-            ["rc-update --quiet add local default", f"{boot.PROGRAM} supervise --restart"],
+            ["rc-update --quiet add local default", f"{PROGRAM} supervise --restart"],
         ),
-        ("cron", ["/etc/cron.d/fleet-agent"], [f"{boot.PROGRAM} supervise --restart"]),
-        ("none", [], [f"{boot.PROGRAM} supervise --restart"]),
+        ("cron", ["/etc/cron.d/fleet-agent"], [f"{PROGRAM} supervise --restart"]),
+        ("none", [], [f"{PROGRAM} supervise --restart"]),
     ],
 )
 def test_what_starts_things_starts_the_agent(
@@ -97,6 +103,7 @@ def test_what_starts_things_starts_the_agent(
         return True
 
     monkeypatch.setattr(boot, "write", write)
+    monkeypatch.setattr(boot, "note", lambda *_: None)
     monkeypatch.setattr(boot, "_run", lambda *argv: ran.append(" ".join(argv)))
     monkeypatch.setattr(boot, "answers", lambda: True)
     boot.main(kind)
@@ -115,3 +122,31 @@ def test_an_agent_that_does_not_come_up_is_said(monkeypatch: pytest.MonkeyPatch)
 def test_a_command_that_fails_is_quoted() -> None:
     with pytest.raises(SystemExit, match="sh -c echo one >&2; exit 3: one"):
         boot._run("/bin/sh", "-c", "echo one >&2; exit 3")
+
+
+def test_what_others_had_is_written_down_once(tmp_path: Path) -> None:
+    file, memory = tmp_path / "rc.local", tmp_path / "state/before.json"
+    file.write_text("#!/bin/sh\n")
+    file.chmod(0o644)
+    for _ in range(2):
+        boot.edit_rc_local(file, memory)
+    boot.note("rc-update", "x", memory)
+    assert json.loads(memory.read_text()) == {
+        "/etc/rc.local": {"text": "#!/bin/sh\n", "mode": 0o644},
+        "rc-update": "x",
+    }
+    assert memory.stat().st_mode & 0o777 == 0o600
+    assert memory.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_it_finds_the_agents_places_in_a_release(tmp_path: Path) -> None:
+    """Started as on a host: isolated, nothing of this project within reach."""
+    (tmp_path / "setup").mkdir()
+    (tmp_path / "agent").mkdir()
+    shutil.copy(boot.__file__, tmp_path / "setup/boot.py")
+    text = Path(places.__file__).read_text().replace('"/opt/fleet-agent"', f'"{tmp_path}/none"')
+    (tmp_path / "agent/places.py").write_text(text)
+    (tmp_path / "agent/__init__.py").touch()
+    command = [sys.executable, "-I", str(tmp_path / "setup/boot.py"), "none"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr == f"{tmp_path}/none/current/bin/fleet-agent: No such file or directory\n"
