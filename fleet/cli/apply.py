@@ -160,7 +160,8 @@ def _carry_out(
         notes = [f"{o.host}: {note}" for o in ordered for note in o.notes]
         chosen = [o for o in ordered if o.host in outcomes]
         view.recap(chosen, notes + down_links(outcomes), told=prepared.outcomes)
-    view.warn_userspace(o.host for o in ordered if o.backend == "userspace")
+    fallen_back = [o.host for o in ordered if o.backend == "userspace"]
+    view.warn_userspace(name for name in fallen_back if fleet.hosts[name].backend == "auto")
     if interrupted:
         return INTERRUPTED
     return 0 if all(outcome.ok for outcome in ordered) else 1

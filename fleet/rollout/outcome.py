@@ -30,7 +30,7 @@ class Outcome:
     @property
     def backend(self) -> str | None:
         """kernel or userspace; None where there is no interface, or no report."""
-        return _backend(self.report)
+        return backend_of(self.report)
 
     @property
     def ok(self) -> bool:
@@ -40,20 +40,26 @@ class Outcome:
 
 @dataclass(frozen=True)
 class HostStatus:
-    """One host as status saw it; `error`, `HOST: SENTENCE`, where it was not reached or no agent answers."""
+    """One host as status saw it; `error`, `HOST: SENTENCE`, where it was not reached or no agent answers.
+
+    `reason` says why its backend is what it is, None where it has none; `asked_for`: whether the inventory
+    asks for just that one.
+    """
 
     host: str
     reachable: bool
     report: Report | None
     error: str | None
+    reason: str | None = None
+    asked_for: bool = False
 
     @property
     def backend(self) -> str | None:
         """kernel or userspace; None where there is no interface."""
-        return _backend(self.report)
+        return backend_of(self.report)
 
 
-def _backend(report: Report | None) -> str | None:
+def backend_of(report: Report | None) -> str | None:
     """userspace if any interface is."""
     backends = {interface.backend for interface in report.observed.interfaces} if report else set()
     return "userspace" if "userspace" in backends else "kernel" if backends else None

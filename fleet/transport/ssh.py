@@ -33,7 +33,7 @@ _log.addHandler(logging.NullHandler())
 _log.propagate = False  # paramiko logs tracebacks of what we turn into sentences
 
 _new_connection = cast(Callable[..., Any], Connection)
-_CONFIG = cast(Callable[..., Any], Config)(lazy=True, ssh_config=paramiko.SSHConfig())
+_new_config = cast(Callable[..., Any], Config)
 _WRITE_LOCK = threading.Lock()
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
 
@@ -183,7 +183,8 @@ def _open(
             user=settings.user,
             port=port,
             gateway=False,
-            config=_CONFIG,
+            # one each: a connection writes into its configuration, and there are many at once
+            config=_new_config(lazy=True, ssh_config=paramiko.SSHConfig()),
             connect_kwargs={
                 "sock": sock,
                 "timeout": deadline.left,

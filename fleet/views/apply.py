@@ -147,7 +147,8 @@ def warn_userspace(hosts: Iterable[str]) -> None:
     if names:
         err().print(
             f"[bold yellow]USERSPACE WIREGUARD[/bold yellow] on {escape(names)}: it works, but is slower "
-            "than the kernel's. Install a kernel with WireGuard (Linux 5.6 or newer has it) and apply again."
+            "than the kernel's. Install a kernel with WireGuard (Linux 5.6 or newer has it), set "
+            "fleet_backend: kernel and apply again."
         )
 
 

@@ -19,13 +19,13 @@ def show(name: str, hosts: Sequence[HostStatus]) -> None:
     """Tables for a person."""
     console = out()
     table = Table(title=f"fleet {name}", title_justify="left", box=None, pad_edge=False)
-    for column in ("host", "backend", "revision", "links up/all", "note"):
+    for column in ("host", "backend", "revision", "links up/all", "why this backend", "note"):
         table.add_column(column, overflow="fold")
     for status in hosts:
         report = status.report
         if report is None:
             note = "[yellow]no agent answers[/yellow]" if status.reachable else "[red]unreachable[/red]"
-            table.add_row(escape(status.host), "-", "-", "-", note)
+            table.add_row(escape(status.host), "-", "-", "-", "", note)
             continue
         up = sum(link.state == "up" for link in report.links)
         table.add_row(
@@ -33,6 +33,7 @@ def show(name: str, hosts: Sequence[HostStatus]) -> None:
             _backend(status.backend),
             str(report.revision or "-"),
             f"{up}/{len(report.links)}",
+            escape(status.reason or ""),
             "; ".join(_notes(report)),
         )
     console.print(table)
@@ -49,7 +50,7 @@ def show(name: str, hosts: Sequence[HostStatus]) -> None:
     if links.row_count:
         console.print()
         console.print(links)
-    warn_userspace(status.host for status in hosts if status.backend == "userspace")
+    warn_userspace(one.host for one in hosts if one.backend == "userspace" and not one.asked_for)
 
 
 def show_json(hosts: Sequence[HostStatus]) -> None:
@@ -85,6 +86,7 @@ def _host_json(status: HostStatus) -> Mapping[str, Any]:
     return {
         "reachable": status.reachable,
         "backend": status.backend,
+        "backend_reason": status.reason,
         "revision": status.report.revision if status.report else None,
         "namespaces": _namespaces(status.report) if status.report else [],
         "error": status.error,

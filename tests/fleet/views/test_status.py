@@ -24,6 +24,7 @@ def found() -> list[HostStatus]:
         True,
         report(bundle(), links=LINKS, restarts={"wg0": 2}, problems=("oslo has no address",)),
         None,
+        "auto: its kernel has no WireGuard",
     )
     return [
         up,
@@ -50,6 +51,7 @@ def test_json_is_what_was_promised(capsys: pytest.CaptureFixture[str]) -> None:
         3,
         None,
     )
+    assert fra1["backend_reason"] == "auto: its kernel has no WireGuard"
     assert fra1["peers"]["oslo"] == {
         "state": "up",
         "latest_handshake_seconds": 65,
@@ -66,7 +68,16 @@ def test_json_is_what_was_promised(capsys: pytest.CaptureFixture[str]) -> None:
 def test_people_see_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     status.show("acme", found())
     said = capsys.readouterr()
-    for text in ("fleet acme", "1/2", "1 m 5 s ago", "2.00 KiB", "never", "(calls us)", "restarted 2 x"):
+    for text in (
+        "fleet acme",
+        "1/2",
+        "1 m 5 s ago",
+        "2.00 KiB",
+        "never",
+        "(calls us)",
+        "restarted 2 x",
+        "auto: its",
+    ):
         assert text in said.out
     assert said.out.splitlines()[5:8] == [
         "fra1: oslo has no address",
