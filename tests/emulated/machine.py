@@ -99,26 +99,9 @@ def _read(process: subprocess.Popen[bytes], echo: bool) -> str:
 
 
 def _qemu(image: Path, first: Path, console: Path, share: Path, memory: int) -> list[str]:
-    words = [
-        "qemu-system-x86_64",
-        "-accel",
-        "tcg,thread=multi,tb-size=256",
-        "-M",
-        "q35",
-        "-cpu",
-        "Nehalem,+rdrand",
-    ]
-    words += [
-        "-smp",
-        "2",
-        "-m",
-        str(memory),
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-    ]
+    words = ["qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=256", "-M", "q35", "-smp", "2"]
+    words += ["-cpu", "Nehalem,+rdrand"]  # what is newer takes longer to emulate
+    words += ["-m", str(memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     words += ["-kernel", str(image), "-initrd", str(first), "-append", _KERNEL_ARGUMENTS]
     words += ["-serial", f"file:{console}", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
     words += ["-chardev", "file,id=output,path=/dev/stdout,append=on"]
