@@ -200,7 +200,7 @@ def test_what_was_made_and_not_moved_is_mended(tmp_path: Path) -> None:
     """An agent that was killed in between left the device outside."""
     with boxed("ours", tmp_path) as (here, right):
         with inside(here.space):
-            here.host._tunnels.start(here.interface)
+            here.host._devices._tunnels.start(here.interface)
         (half,) = here.found(inner(here, right))
         assert half.netns is None
         here.come(inner(here, right))
