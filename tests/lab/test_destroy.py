@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,3 +205,36 @@ def test_without_the_state_nothing_is_touched(applied: Mesh) -> None:
     assert done.returncode == 1
     assert "fleet apply --adopt" in done.stderr
     assert applied.json("apply", "INVENTORY", "--yes")["ok"] is True
+
+
+def test_a_host_that_is_reached_through_the_fleet_itself(applied: Mesh, tmp_path: Path) -> None:
+    """Its own way goes in the middle; it finishes by itself, and who carries it comes after it."""
+    (folder,) = (applied.inventory.parent / ".fleet" / "lab").iterdir()
+    oslo = applied.addresses()["oslo"][0]
+    text = applied.inventory.read_text()
+    underlay, hub = (
+        text.partition(f"{name}: {{ansible_host: ")[2].partition(",")[0] for name in ("oslo", "hub1")
+    )
+    known = (folder / "known_hosts").read_text()
+    key = next(line.split(None, 1)[1] for line in known.splitlines() if underlay in line.split()[0])
+    (tmp_path / "known").write_text(f"{known}{oslo} {key}\n")
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    (tmp_path / ".ssh/config").write_text(
+        f"Host {oslo}\nProxyJump ops@{hub}\n"
+        f"Host *\nUserKnownHostsFile {tmp_path}/known\nIdentityFile {folder}/key\n"
+    )
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(text.replace(f"oslo: {{ansible_host: {underlay}", f"oslo: {{ansible_host: {oslo}"))
+    state = applied.inventory.parent / ".fleet/state"
+    shutil.copytree(state, tmp_path / ".fleet/state")
+    shutil.copytree(Path.home() / ".config/fleet", tmp_path / ".config/fleet")
+    words = [str(FLEET), "destroy", str(inventory), "--yes"]
+    home = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(words, env=home, capture_output=True, text=True, timeout=120)
+    shutil.copytree(tmp_path / ".fleet/state", state, dirs_exist_ok=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = " ".join(done.stdout.split())
+    assert "the way to oslo leads through the fleet: they go first" in said
+    assert "oslo: the way to it led through the fleet and is gone" in said
+    wait_until(lambda: is_clean(applied, "oslo"), "oslo, which nobody can see any more")
+    assert all(is_clean(applied, host) for host in HOSTS)

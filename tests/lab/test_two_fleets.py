@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -152,18 +150,16 @@ def test_a_reboot_brings_both_back(first: Mesh, second: Operator) -> None:
 def test_who_leaves_takes_nothing_of_the_other(first: Mesh, second: Operator) -> None:
     assert links_work(first)
     before = handshakes(first)
+    done = second.fleet("destroy", "INVENTORY", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stays on it, and the agent with it" in " ".join(done.stdout.split())
     for host in ("fra1", "sgp1"):
-        report: Any = json.loads(first.output(host, AGENT, "report", "--fleet", "beta"))["report"]
-        empty = {
-            **{field: report[field] for field in ("fleet", "fleet_name", "host")},
-            "version": 1,
-            "revision": report["revision"] + 1,
-            "interfaces": [],
-        }
-        document = json.dumps({"bundle": empty, "secrets": []})
-        answer = json.loads(first.output(host, "sh", "-c", f"echo '{document}' | {AGENT} apply"))
-        assert answer["ok"], answer
         assert first.inside(host, "ip", "link", "show", "wg1").returncode != 0
         assert len(folders(first, host)) == 1
     assert handshakes(first) == before
     assert first.json("status", "INVENTORY")["hosts"]["fra1"]["other_fleets"] == []
+    again = second.json("destroy", "INVENTORY", "--yes")["hosts"]
+    assert {host["result"] for host in again.values()} == {"unchanged"}
+    assert first.json("destroy", "INVENTORY", "--yes")["ok"] is True
+    for host in ("fra1", "sgp1", "nyc1"):
+        assert first.inside(host, "ls", "/opt/fleet-agent").returncode != 0
