@@ -111,7 +111,7 @@ class Observed:
 
     `shared` names the layers of the whole host that another fleet on it wants too, so that they stay.
     `rules` are those of routing policy that are ours; `marks_validated`: reverse path filters reckon with
-    marks.
+    marks; where nothing of ours needs that, this is false as long as a full tunnel of somebody else does.
     `forwarding_left`: a network namespace that an interface was in before forwards still, because of us.
     """
 

@@ -132,7 +132,7 @@ class Host:
             ),
             fitting=self._fitting(interfaces, present),
             rules=self._observe_rules(),
-            marks_validated=self._mark_validation.is_on(),
+            marks_validated=self._mark_validation.is_on() and (bool(full) or not self._rules.others_mark()),
             forwarding_left=self._surroundings.forwards_for_us(self._left),
         )
 

@@ -37,6 +37,16 @@ class Rules:
                     rules += [rule for rule in found if rule is not None]
         return tuple(rules)
 
+    def others_mark(self) -> bool:
+        """Whether somebody else has a rule (IPv4) for what has not a mark: a full tunnel that is not ours."""
+        with netlink() as ip:
+            return any(
+                found["flags"] & _INVERT
+                and found.get_attr("FRA_FWMARK")
+                and found.get_attr("FRA_PROTOCOL") != PROTOCOL
+                for found in dump(partial(ip.get_rules, family=int(socket.AF_INET)))
+            )
+
     def add(self, rule: Rule) -> None:
         """Adds a rule. EEXIST where somebody else has the same."""
         with netlink() as ip:

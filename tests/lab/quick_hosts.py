@@ -75,9 +75,12 @@ class QuickHost:
         self.log.write_text("")
         return lines
 
-    def command(self, program: Program, verb: str, word: str = "") -> list[str]:
+    def command(self, program: Program, verb: str, word: str = "", retries: str = "0") -> list[str]:
         path = f"PATH={self.folder / 'bin'}:{os.environ['PATH']}"
-        settings = ("WG_ENDPOINT_RESOLUTION_RETRIES=0", "WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go")
+        settings = (
+            f"WG_ENDPOINT_RESOLUTION_RETRIES={retries}",
+            "WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go",
+        )
         argv = ("wg-quick",) if program == "wg-quick" else (sys.executable, "-m", "agent.cli")
         return self.host.command("env", path, *settings, *argv, verb, word or str(self.file))
 

@@ -20,9 +20,9 @@ EGRESS = {
     "fleet_subnets: [192.168.20.0/24": "fleet_egress: fra1\n          fleet_subnets: [192.168.20.0/24",
 }
 PICTURE = """
-for family in -4 -6; do ip $family rule; ip $family route show table all | grep -v fe80; done
+for family in -4 -6; do ip $family rule; ip $family route show table all | grep -v fe80 | sort; done
 nft list ruleset; cat /proc/sys/net/ipv4/conf/all/src_valid_mark; ls /run/fleet-agent
-"""  # addresses of a link change at reboot
+"""  # addresses of a link change at reboot, and with them the order in which the kernel lists its routes
 
 
 @contextmanager

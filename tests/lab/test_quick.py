@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.bundle import Interface, Route
 from agent.quick.conf import parse
 from tests.agent.quick.corpus import GOOD, KEY, OTHER
 from tests.lab.agents import linked
@@ -150,18 +152,32 @@ def test_an_up_that_fails_is_undone(quick: QuickHost, name: str) -> None:
 
 
 def test_an_up_that_is_interrupted_is_undone(quick: QuickHost) -> None:
+    """The hook that runs comes to its end, as in wg-quick."""
     quick.write(
         f"{PLAIN}PostUp = hook waiting; sleep 1.5\nPostUp = hook never\n{PEER}AllowedIPs = 0.0.0.0/0\n"
     )
-    before = quick.picture()
-    command = quick.command("fleet-agent", "up")
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: "hook waiting" in quick.log.read_text(), "the hook runs", 20)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "fleet-agent: interrupted by SIGTERM\n" in said
+    check_interrupted(quick, signal.SIGTERM, lambda _: "hook waiting" in quick.log.read_text())
     assert quick.told() == ["hook waiting"]
+
+
+def test_who_waits_for_a_name_need_not_wait_longer(quick: QuickHost) -> None:
+    quick.write(f"{PLAIN}PostUp = hook never\n{PEER.replace('192.0.2.2:', 'nosuch.invalid:')}")
+    check_interrupted(quick, signal.SIGINT, lambda said: "trying again in 1.20 seconds" in said, "infinity")
+    assert quick.told() == []
+
+
+def check_interrupted(
+    quick: QuickHost, number: signal.Signals, ready: Callable[[str], bool], retries: str = "0"
+) -> None:
+    before = quick.picture()
+    said = quick.folder / "said"
+    with said.open("w") as stderr:
+        command = quick.command("fleet-agent", "up", retries=retries)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+    wait_until(lambda: ready(said.read_text()), "the step to interrupt", 20)
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number
+    assert f"fleet-agent: interrupted by {number.name}\n" in said.read_text()
     assert quick.picture() == before
 
 
@@ -279,3 +295,39 @@ def test_beside_a_fleet(quick: QuickHost) -> None:
     quick.done("fleet-agent", "down")
     assert quick.picture() == alone
     assert quick.host.report().problems == ()
+
+
+def test_what_a_fleets_full_tunnel_needs_too_goes_with_the_last(quick: QuickHost) -> None:
+    """src_valid_mark: in whatever order the two come and go."""
+    plain, secrets = linked(quick.host, quick.beyond)
+    (inner,) = plain.interfaces
+    (peer,) = inner.peers
+    full = replace(
+        inner,
+        fwmark=8311,
+        peers=(replace(peer, allowed_ips=(*peer.allowed_ips, "0.0.0.0/0")),),
+        routes=(*inner.routes, Route("0.0.0.0/0", quick.host.v4, 8311)),
+    )
+    quick.host.start()
+    quick.write(FULL.replace("51821", "51822"))
+
+    def apply(revision: int, tunnel: Interface) -> None:
+        assert quick.host.apply(replace(plain, revision=revision, interfaces=(tunnel,)), secrets)["ok"]
+        report = quick.host.report()
+        assert (report.pending, report.problems) == ((), ())
+
+    def validates() -> bool:
+        return quick.host.run("sysctl", "-n", "net.ipv4.conf.all.src_valid_mark").stdout == "1\n"
+
+    apply(1, full)
+    quick.done("fleet-agent", "up")
+    apply(2, inner)
+    assert validates()
+    quick.done("fleet-agent", "down")
+    assert not validates()
+    quick.done("fleet-agent", "up")
+    apply(3, full)
+    quick.done("fleet-agent", "down")
+    assert validates()
+    apply(4, inner)
+    assert not validates()
