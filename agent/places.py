@@ -21,7 +21,7 @@ FLEETS = "fleets"
 """Within STATE: a folder for each fleet that the host is in, named after the fleet's id."""
 SOCKET = "agent.sock"
 """Within RUN."""
-REMEMBERED = ("forwarding", "src_valid_mark", "firewall-*", "netns/*/forwarding", "netns/*/firewall-*")
+REMEMBERED = ("forwarding", "firewall-*", "netns/*/forwarding", "netns/*/firewall-*")
 """Within RUN: what the host was before us, there only while there is something to undo."""
 
 SUPERVISE = PROGRAM + " supervise"
