@@ -41,6 +41,8 @@ class Devices:
         self._tunnels = tunnels
         self._places: dict[str, Optional[str]] = {}
         """The namespaces of the interfaces that were last seen, or made since."""
+        self._kinds: dict[str, Literal["kernel", "userspace"]] = {}
+        """Of which kind they are: to find that out for each of many peers costs as much as to set it."""
 
     def observe(
         self, spaces: dict[str, list[Optional[str]]], keys: KeyNames
@@ -51,6 +53,8 @@ class Devices:
         present = tuple(interface for interface in found if interface is not None)
         for name in spaces:
             self._places.pop(name, None)
+            self._kinds.pop(name, None)
+        self._kinds.update((interface.name, interface.backend) for interface in present)
         self._places.update((interface.name, interface.netns) for interface in present)
         return present
 
@@ -60,10 +64,7 @@ class Devices:
 
     def write(self, interface: str, edit: DeviceEdit) -> None:
         """A control socket is found from anywhere; scopes of endpoints are those of our own namespace."""
-        link = self.at(interface, lambda network: network.link(interface))
-        backend = None if link is None else self._backend(interface, link)
-        if backend is None:
-            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        backend = self._kinds.get(interface) or self._kind(interface)
         if backend == "kernel":
             self.at(interface, lambda _: self._kernel.write(interface, edit))
         else:
@@ -79,6 +80,7 @@ class Devices:
         elif wanted.instead:
             self.remove(name)
         self._places[name] = netns
+        self._kinds.pop(name, None)
         link = self.at(name, lambda network: network.link(name))
         if link is not None and self._backend(name, link) is None:
             raise HostError(
@@ -97,6 +99,7 @@ class Devices:
 
     def remove(self, name: str) -> None:
         """Removes the device, and what made it; nothing is no failure."""
+        self._kinds.pop(name, None)
         netns = self._places.get(name)
         try:
             link = self.at(name, lambda network: network.link(name))
@@ -183,6 +186,14 @@ class Devices:
         if link.kind == "wireguard":
             return "kernel"
         return "userspace" if link.kind == "tun" and self._userspace.is_alive(name) else None
+
+    def _kind(self, interface: str) -> Literal["kernel", "userspace"]:
+        link = self.at(interface, lambda network: network.link(interface))
+        backend = None if link is None else self._backend(interface, link)
+        if backend is None:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        self._kinds[interface] = backend
+        return backend
 
     def _move(self, name: str, netns: str) -> None:
         """Moves a new userspace device; its process, and so its UDP sockets, stay where they are."""
