@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.bundle import Bundle, Peer
-from tests.lab.agents import AgentHost, agent_pair, linked
+from tests.lab.agents import agent_pair, linked
 from tests.lab.test_host import Machine, change, machines, wanted
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.kernel]
@@ -80,7 +80,7 @@ def test_an_agent_with_a_crowd_is_small(capsys: pytest.CaptureFixture[str]) -> N
         (process,) = here.services()
         before = seconds_of(process)
         bundle, secrets = linked(here, there)
-        here.apply(_with_a_crowd(here, bundle), secrets)
+        here.apply(_with_a_crowd(bundle), secrets)
         (interface,) = here.report().observed.interfaces
         assert (interface.backend, len(interface.peers)) == ("kernel", PEERS + 1)
         converged = seconds_of(process)
@@ -95,12 +95,8 @@ def test_an_agent_with_a_crowd_is_small(capsys: pytest.CaptureFixture[str]) -> N
         assert memory < MOST_MEMORY
 
 
-def _with_a_crowd(here: AgentHost, bundle: Bundle) -> Bundle:
+def _with_a_crowd(bundle: Bundle) -> Bundle:
     (interface,) = bundle.interfaces
     more = tuple(replace(one, allowed_ips=one.allowed_ips[:1]) for one in crowd_of(PEERS))
-    return replace(
-        bundle,
-        interfaces=(
-            replace(interface, name=here.interface, backend="auto", peers=(*interface.peers, *more)),
-        ),
-    )
+    crowded = replace(interface, backend="auto", peers=(*interface.peers, *more))
+    return replace(bundle, interfaces=(crowded,))
