@@ -124,17 +124,16 @@ def _tunnel(options: list[str]) -> int:
     if not names or names[0].startswith("-") or rest not in ([], ["--log-stdout"]):
         sys.stderr.write(f"fleet-agent: tunnel: expected IFACE [--mtu N] [--log-stdout]\n{USAGE}")
         return 1
+    from agent.resident.notify import Notifier
     from agent.tunnel.main import run
 
-    return run(names[0], started=_log_to_stdout if rest else _nothing, **given)
+    notifier = Notifier(os.environ)
+    started = _log_to_stdout if rest else notifier.ready
+    return run(names[0], started=started, failed=notifier.failed, **given)
 
 
 def _log_to_stdout() -> None:
     os.dup2(1, 2)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _wg(command: str, options: list[str]) -> int:

@@ -27,6 +27,7 @@ REMEMBERED = ("forwarding", "firewall-*", "netns/*/forwarding", "netns/*/firewal
 SUPERVISE = PROGRAM + " supervise"
 UNIT_FOLDER = "/etc/systemd/system"
 UNIT = "fleet-agent.service"
+TUNNEL_UNIT = "fleet-tunnel@.service"
 LOCAL_D = "/etc/local.d/fleet-agent.start"
 CRON_D = "/etc/cron.d/fleet-agent"
 RC_LOCAL = "/etc/rc.local"
@@ -34,7 +35,7 @@ BEFORE = STATE + "/before.json"
 """What files of others were before we changed them."""
 
 PUT: dict[str, tuple[str, ...]] = {
-    "units": (UNIT,),
+    "units": (UNIT, TUNNEL_UNIT),
     "files": (LOCAL_D, CRON_D),
     "lines": (SUPERVISE,),
     "shared": ("/run/wireguard",),

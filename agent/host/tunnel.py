@@ -15,12 +15,30 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any, Optional, Protocol
 
 from agent.host.errors import HostError, SilentError
 from agent.host.userspace import UserspaceDevice
 from agent.log import log
 
-Spawn = Callable[[str], "subprocess.Popen[bytes]"]
+
+class Process(Protocol):
+    """A tunnel process, as subprocess.Popen has it; `pid` is 0 where it is not known."""
+
+    returncode: Any
+    stderr: Optional[IO[bytes]]
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> Optional[int]: ...
+
+    def wait(self, timeout: Optional[float] = None) -> int: ...
+
+    def terminate(self) -> None: ...
+
+
+Spawn = Callable[[str], Process]
 """Starts the tunnel process of an interface, detached from us; its stderr is ours to read until it runs."""
 
 START_SECONDS = 15.0
@@ -39,7 +57,7 @@ class Tunnels:
         self._spawn = spawn
         self._device = device
         self._patience = patience
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, Process] = {}
 
     def start(self, interface: str) -> None:
         """Returns when the device is there and answers. Raises HostError."""
@@ -141,8 +159,8 @@ class Tunnels:
 
     def _kill(self, interface: str) -> None:
         child = self._children.get(interface)
-        process = self._device.process(interface) or (child.pid if child else None)
-        if process is None:
+        process = self._device.process(interface) or (child.pid if child else 0)
+        if not process:
             raise HostError(f"{interface}: its tunnel process hangs and cannot be found: kill it")
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
@@ -170,7 +188,7 @@ def _exists(interface: str) -> bool:
     return True
 
 
-def _said(process: subprocess.Popen[bytes]) -> list[str]:
+def _said(process: Process) -> list[str]:
     """The lines that a process said while it started; from then on it speaks to the log itself."""
     if process.stderr is None:
         return []

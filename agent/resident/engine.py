@@ -83,7 +83,7 @@ class Engine:
         host: HostLike,
         store: Store,
         clocks: Clocks,
-        log: Callable[[str], None],
+        log: Callable[..., None],
         *,
         release: str,
         restarts: dict[str, int],
@@ -341,12 +341,12 @@ class Engine:
             except HostError as error:
                 problems.append(str(error))
                 failed.append(step.operation)
-                self._log(f"failed: {error}")
+                self._log(f"failed: {error}", step)
                 if isinstance(step.operation, AddInterface) or isinstance(error, SilentError):
                     unmade.add(getattr(step.operation, "interface", ""))
             else:
                 done.append(step)
-                self._log(f"{step.change.action} {step.change.layer} {step.change.item} ({why})")
+                self._log(f"{step.change.action} {step.change.layer} {step.change.item} ({why})", step)
         return done, problems
 
     def _remove(self, bundle: Bundle, why: str) -> list[Step]:

@@ -14,6 +14,7 @@ from typing import Callable, Optional
 from agent.egress import full_tunnels
 from agent.log import log
 from agent.netns import Place, identity
+from agent.operations import SetPeer, Step
 from agent.resident.engine import Clocks, Converged, Engine, HostLike
 from agent.resident.keeper import Keeper
 from agent.resident.store import Contents, Store
@@ -49,7 +50,7 @@ class Member:
             around.host,
             store,
             around.clocks,
-            log,
+            self._say,
             release=around.release,
             restarts=self._keeper.restarts,
             notes=lambda: self._keeper.notes(self._clock()),
@@ -84,7 +85,7 @@ class Member:
                     log(f"network namespace {netns} is there")
                     self._keeper.appeared(now)
         for name in self._keeper.see(now, found, self.engine.tunnels):
-            log(f"{name} is gone; it is made again in {self._keeper.wait(name, now):g} s")
+            log(f"{name} is gone; it is made again in {self._keeper.wait(name, now):g} s", interface=name)
 
     def keep(self) -> None:
         """Observes and converges where that is due."""
@@ -132,3 +133,22 @@ class Member:
         if bundle is not None and report.pending and (bundle.self_heal or hangs or cut_off):
             self._keeper.heal(now)
         return not hangs and self.engine.keep_up()
+
+    def _say(self, text: str, step: Optional[Step] = None) -> None:
+        """To the log, with what `step` is about."""
+        bundle = self.engine.bundle
+        name, host = (None, None) if bundle is None else (bundle.fleet_name, bundle.host)
+        if step is None:
+            log(text, name=name, host=host)
+            return
+        operation = step.operation
+        log(
+            text,
+            warning=text.startswith("failed"),
+            name=name,
+            host=host,
+            layer=step.change.layer,
+            action=step.change.action,
+            interface=getattr(operation, "interface", None),
+            peer=operation.name if isinstance(operation, SetPeer) else None,
+        )

@@ -1,6 +1,6 @@
 """What the agent tells systemd: that it is ready, and that it still turns (sd_notify(3)).
 
-Job: one datagram each. Does nothing where systemd did not ask. Called by service.
+Job: one datagram each. Does nothing where systemd did not ask. Called by service and, for tunnels, by cli.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class Notifier:
             self._send(f"EXTEND_TIMEOUT_USEC={_START_SECONDS * 1_000_000}")
         elif self._watched:
             self._send("WATCHDOG=1")
+
+    def failed(self, text: str) -> None:
+        """Why the process was never ready; systemd remembers it as the unit's StatusText."""
+        self._send(f"STATUS={text}")
 
     def stopping(self) -> None:
         self._send("STOPPING=1")

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from agent.resident.health import PeerKey
 from agent.resident.member import Member, Surroundings
 from agent.resident.notify import Notifier
 from agent.resident.server import Client, Server
+from agent.resident.units import TunnelUnit
 from agent.resident.watch import Watch, indexes
 
 _PR_SET_THP_DISABLE = 41  # include/uapi/linux/prctl.h
@@ -224,7 +226,13 @@ def start_tunnel(interface: str) -> subprocess.Popen[bytes]:
 def _host() -> HostLike:
     from agent.host.host import Host
 
-    return Host(spawn=start_tunnel)
+    return Host(spawn=TunnelUnit if _has_units(os.environ) else start_tunnel)
+
+
+def _has_units(environ: Mapping[str, str]) -> bool:
+    """Whether systemd started us (systemd.exec(5), INVOCATION_ID), and knows tunnels as units."""
+    unit = Path(places.UNIT_FOLDER, places.TUNNEL_UNIT)
+    return "INVOCATION_ID" in environ and Path("/run/systemd/system").is_dir() and unit.exists()
 
 
 def _watch() -> Optional[Watch]:

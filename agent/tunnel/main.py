@@ -36,10 +36,15 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_=+.-]{1,15}")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(interface: str, mtu: int = DEFAULT_MTU, started: Callable[[], object] = lambda: None) -> int:
+def run(
+    interface: str,
+    mtu: int = DEFAULT_MTU,
+    started: Callable[[], object] = lambda: None,
+    failed: Callable[[str], object] = lambda _: None,
+) -> int:
     """Runs until SIGINT, SIGTERM or SIGHUP, or until the device or its control socket is removed.
 
-    `started` is called once nothing can keep it from running any more.
+    `started` is called once nothing can keep it from running any more, `failed` with the reason otherwise.
     The exit status: 0, or 1 where it could not start, which one line on stderr explains.
     """
     try:
@@ -50,6 +55,7 @@ def run(interface: str, mtu: int = DEFAULT_MTU, started: Callable[[], object] = 
             _serve(interface, mtu, stop, started)
     except StartError as error:
         _say(interface, str(error))
+        failed(str(error))
         return 1
     return 0
 

@@ -43,7 +43,7 @@ _GONE = frozenset({errno.EBADFD, errno.EBADF, errno.ENODEV})
 _REASONS = {
     errno.ENOENT: f"{_DEVICE} does not exist; load the module (modprobe tun) or pass the device in",
     errno.EPERM: "only root may make a network device (CAP_NET_ADMIN)",
-    errno.EACCES: f"only root may open {_DEVICE}",
+    errno.EACCES: f"its mode does not let this process open {_DEVICE}; it is 0666 elsewhere",
     errno.ENODEV: f"{_DEVICE} has no driver behind it; load the module (modprobe tun)",
     errno.EBUSY: "a network device of this name exists already",
     errno.EINVAL: "a network device of this name exists already, or the name is not allowed",

@@ -20,7 +20,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 
-from agent.places import INSTALLED
+from agent.places import INSTALLED, TUNNEL_UNIT, UNIT
 from fleet.delivery.facts import Facts, Python
 from fleet.delivery.manifest import FILE, Manifest, own, to_text
 from fleet.delivery.wheels import MODULES, Wheel, choose, locked_wheels
@@ -124,7 +124,8 @@ def _own_files() -> Mapping[str, bytes]:
     """Path in the release -> bytes: the agent, its entry point, and what sets it up on the host."""
     contents = {f"agent/{name}": data for name, data in _sources(files("agent"))}
     contents["__main__.py"] = _MAIN
-    contents["setup/boot.py"] = files("fleet.delivery.onhost").joinpath("boot.py").read_bytes()
+    for name in ("boot.py", UNIT, TUNNEL_UNIT):
+        contents[f"setup/{name}"] = files("fleet.delivery.onhost").joinpath(name).read_bytes()
     return contents
 
 

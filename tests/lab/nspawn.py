@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ class Machine:
         """Returns once its sshd answers; AssertionError, with its console's end, where it never does."""
         command = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self.folder}/root"]
         command += [f"--machine={self.name}", "--register=no", "--keep-unit", "--console=pipe"]
-        command += ["--bind=/dev/net/tun", f"--capability={CAPABILITIES}"]
+        command += [f"--bind={self._tun()}:/dev/net/tun", f"--capability={CAPABILITIES}"]
         command += [f"--network-namespace-path=/run/netns/{self.space.name}"]
         quirks = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
         console = self.folder / "console"
@@ -53,6 +54,14 @@ class Machine:
             lambda: answers(self.space) or process.poll() is not None, f"sshd of {self.name}", limit=60
         )
         assert process.poll() is None, f"{self.name}: {console.read_text(errors='replace')[-2000:]}"
+
+    def _tun(self) -> Path:
+        """The device as devtmpfs has it, whatever its mode is here."""
+        node = self.folder / "tun"
+        if not node.exists():
+            os.mknod(node, stat.S_IFCHR | 0o666, Path("/dev/net/tun").stat().st_rdev)
+            node.chmod(0o666)
+        return node
 
     def reset(self) -> None:
         """Waits for the reset that a reboot ends with, and boots."""

@@ -130,6 +130,40 @@ def test_applied_the_unit_is_ready_and_watched(world: World) -> None:
     assert world.results() == {"one": "unchanged", "two": "unchanged"}
 
 
+def test_units_are_sound_and_may_do_little(world: World) -> None:
+    units = {"fleet-agent.service": 3.2, "fleet-tunnel@wg0.service": 2.8}
+    paths = " ".join(
+        f"/etc/systemd/system/{name}" for name in ("fleet-agent.service", "fleet-tunnel@.service")
+    )
+    assert world.ssh("one", f"systemd-analyze verify {paths} 2>&1") == ""
+    for unit, most in units.items():
+        last = world.ssh("one", f"systemd-analyze security {unit}").splitlines()[-1]
+        print(last)
+        assert float(last.split(": ")[1].split()[0]) <= most
+    for unit, bits in (("fleet-agent", "0000000000283000"), ("fleet-tunnel@wg0", "0000000000201400")):
+        status = world.ssh("one", f"cat /proc/$(systemctl show -P MainPID {unit})/status")
+        said = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
+        assert (said["NoNewPrivs"], said["Seccomp"], said["CapBnd"]) == ("1", "2", bits)
+    written = "cd /proc/sys/net && cat ipv4/conf/wg0/send_redirects ipv6/conf/wg0/addr_gen_mode"
+    assert world.ssh("one", written).split() == ["0", "1"]
+
+
+def test_the_journal_knows_what_an_entry_is_about(world: World) -> None:
+    said = world.ssh("one", "journalctl -o cat FLEET_INTERFACE=wg0 FLEET_LAYER=peer FLEET_PEER=two")
+    assert "add peer wg0 peer two (apply)" in said.splitlines()
+    assert "fleet tunnel wg0" in world.ssh("one", "journalctl -o cat -u fleet-tunnel@wg0")
+
+
+def test_whatever_happens_to_agents_no_ping_is_lost(world: World) -> None:
+    address = world.ssh("two", "ip -br address show wg0 | awk '{split($3, a, \"/\"); print a[1]}'")
+    restart = (
+        "systemctl restart fleet-agent; sleep 1; systemctl kill -s KILL --kill-who=main fleet-agent; sleep 3"
+    )
+    world.ssh("one", f"ping -q -i 0.05 -c 200 {address} >/tmp/pings & {restart}; wait")
+    assert "200 packets transmitted, 200 received" in world.ssh("one", "cat /tmp/pings")
+    wait_until(lambda: world.shown("one", "ActiveState") == "active", "the agent", limit=30)
+
+
 def test_the_tunnel_lives_through_a_restart_of_the_agent(world: World) -> None:
     before, process = world.tunnel("one"), world.shown("one", "MainPID")
     world.ssh("one", "systemctl restart fleet-agent")

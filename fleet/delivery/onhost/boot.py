@@ -33,30 +33,12 @@ from agent.places import (
     RUN,
     SOCKET,
     SUPERVISE,
+    TUNNEL_UNIT,
+    UNIT,
     UNIT_FOLDER,
 )
-from agent.places import UNIT as UNIT_NAME
 
 SECONDS = 30.0
-UNIT = f"""# Written by fleet apply, which replaces changes; add your own in fleet-agent.service.d/.
-[Unit]
-Description=fleet agent: keeps this host's WireGuard network as it should be
-After=network.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-WatchdogSec=2min
-ExecStart={PROGRAM} service
-Restart=always
-RestartSec=1
-# Tunnels are processes of their own and outlive the agent.
-KillMode=process
-OOMPolicy=continue
-
-[Install]
-WantedBy=multi-user.target
-"""
 OPENRC = f"#!/bin/sh\n{SUPERVISE}\n"
 CRON = f"@reboot root {SUPERVISE}\n"
 _LAST_EXIT = re.compile(r"^[ \t]*exit([ \t]+0)?[ \t]*;?[ \t]*(#.*)?$", re.MULTILINE)
@@ -113,11 +95,13 @@ def edit_rc_local(file: Path, memory: Path) -> None:
 
 
 def start_systemd() -> None:
-    """The unit is there, enabled, and runs the current release; systemd waits until it is ready."""
-    if write(Path(UNIT_FOLDER, UNIT_NAME), UNIT, 0o644):
+    """The units are there, the agent's is enabled and runs the current release; returns once it is ready."""
+    texts = {name: Path(__file__).with_name(name).read_text() for name in (UNIT, TUNNEL_UNIT)}
+    written = [write(Path(UNIT_FOLDER, name), text, 0o644) for name, text in texts.items()]
+    if any(written):
         _run("systemctl", "daemon-reload")
-    _run("systemctl", "enable", "--quiet", UNIT_NAME)
-    _run("systemctl", "restart", UNIT_NAME)
+    _run("systemctl", "enable", "--quiet", UNIT)
+    _run("systemctl", "restart", UNIT)
 
 
 def start_openrc() -> None:

@@ -28,6 +28,7 @@ from typing import Any, Optional
 LEAVE_SECONDS = 60.0
 END_SECONDS = 12.0
 TURN_SECONDS = 90.0
+TUNNEL_SECONDS = 3.0
 _STEP = 0.02
 
 
@@ -169,11 +170,15 @@ def _wait_for_installers(request: Request) -> None:
 
 
 def _check_tunnels(request: Request) -> None:
-    """A tunnel that no fleet made runs from these files too. Raises RemoveError."""
-    found = [f"{words[1]} (process {pid})" for pid, words in _processes(request) if words[:1] == ["tunnel"]]
-    if found:
+    """A tunnel that no fleet made runs from these files too; the fleet's are ending. Raises RemoveError."""
+
+    def running() -> list[str]:
+        found = [(pid, words) for pid, words in _processes(request) if words[:1] == ["tunnel"]]
+        return [f"{words[1]} (process {pid})" for pid, words in found]
+
+    if not _wait(lambda: not running(), TUNNEL_SECONDS):
         raise RemoveError(
-            f"tunnels of no fleet run from the agent's files: {', '.join(found)}; end them, then run the "
+            f"tunnels of no fleet run from the agent's files: {', '.join(running())}; end them, then run the "
             "same again"
         )
 

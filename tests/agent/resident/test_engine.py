@@ -63,7 +63,7 @@ class World:
             self.host,
             self.store,
             Clocks(lambda: self.now, lambda: WALL + self.now),
-            self.log.append,
+            lambda text, *_: self.log.append(text),
             release="0" * 64,
             restarts={},
             stopping=lambda: self.stop,

@@ -15,6 +15,8 @@ from agent import places
 from agent.places import PROGRAM
 from fleet.delivery.onhost import boot
 
+ONHOST = Path(boot.__file__).parent
+UNIT = (ONHOST / places.UNIT).read_text()
 LINE = "/opt/fleet-agent/current/bin/fleet-agent supervise\n"
 
 
@@ -48,20 +50,41 @@ def test_rc_local_is_edited_in_place(tmp_path: Path) -> None:
 
 def test_files_are_written_only_when_they_differ(tmp_path: Path) -> None:
     file = tmp_path / "fleet-agent.service"
-    assert boot.write(file, boot.UNIT, 0o644)
-    assert not boot.write(file, boot.UNIT, 0o644)
+    assert boot.write(file, UNIT, 0o644)
+    assert not boot.write(file, UNIT, 0o644)
     file.chmod(0o600)
-    assert boot.write(file, boot.UNIT, 0o644)
+    assert boot.write(file, UNIT, 0o644)
     assert file.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.iterdir()] == ["fleet-agent.service"]
 
 
-def test_the_unit_leaves_tunnels_alone() -> None:
-    assert "KillMode=process\n" in boot.UNIT
-    assert "Type=notify\n" in boot.UNIT
-    assert "Restart=always\n" in boot.UNIT
-    assert "StartLimitIntervalSec=0\n" in boot.UNIT  # or systemd gives up after five ends within 10 s
-    assert "ExecStart=/opt/fleet-agent/current/bin/fleet-agent service\n" in boot.UNIT
+def test_the_agents_unit() -> None:
+    assert "Type=notify\n" in UNIT
+    assert "Restart=always\n" in UNIT
+    assert "StartLimitIntervalSec=0\n" in UNIT  # or systemd gives up after five ends within 10 s
+    assert f"ExecStart={PROGRAM} service\n" in UNIT
+    assert "WantedBy=multi-user.target\n" in UNIT
+
+
+def test_nobody_but_the_agent_starts_a_tunnels_unit() -> None:
+    text = (ONHOST / places.TUNNEL_UNIT).read_text()
+    assert f"ExecStart={PROGRAM} tunnel %I\n" in text
+    assert "Restart=no\n" in text
+    assert "[Install]" not in text
+
+
+@pytest.mark.parametrize("name", places.PUT["units"])
+def test_units_do_without_what_they_do_not_need(name: str) -> None:
+    lines = (ONHOST / name).read_text().splitlines()
+    assert {
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "RestrictNamespaces=net",
+        "LimitCORE=0",
+    } <= set(lines)
+    (capabilities,) = [line for line in lines if line.startswith("CapabilityBoundingSet=")]
+    assert not {"CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SYS_MODULE"} & set(capabilities.split("=")[1].split())
 
 
 @pytest.mark.parametrize(
@@ -69,7 +92,7 @@ def test_the_unit_leaves_tunnels_alone() -> None:
     [
         (
             "systemd",
-            ["/etc/systemd/system/fleet-agent.service"],
+            ["/etc/systemd/system/fleet-agent.service", "/etc/systemd/system/fleet-tunnel@.service"],
             [
                 f"systemctl {words}"
                 for words in (

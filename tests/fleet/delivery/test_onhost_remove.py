@@ -89,7 +89,10 @@ def test_everything_of_the_list_goes_and_nothing_else(tmp_path: Path) -> None:
     before = host(tmp_path)
     put_everything(tmp_path)
     seen = remove.look(request(tmp_path))
-    assert len(seen["places"]) == 2 + len(places.PUT["files"]) + len(places.PUT["folders"]) + 1
+    assert (
+        len(seen["places"])
+        == 2 * len(places.PUT["units"]) + len(places.PUT["files"]) + len(places.PUT["folders"]) + 1
+    )
     assert remove.answer("remove", request(tmp_path)) == {"ok": True, "kept": False}
     assert contents(tmp_path) == before
     assert remove.look(request(tmp_path))["places"] == []
