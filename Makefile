@@ -11,7 +11,8 @@ demo:  ## five hosts on this machine, meshed with one command (root)
 test:  ## everything: linters, types, fast tests, hosts in namespaces (root)
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
-	$(PYTHON) -m pytest -m "lab or slow"
+	@scripts/beside .cache/emulated.log $(PYTHON) -m pytest -p no:cacheprovider tests/emulated \
+	    -- $(PYTHON) -m pytest -m "lab or slow" --ignore tests/emulated
 
 check:  ## linters, types, fast tests
 	$(PYTHON) -m ruff check .
