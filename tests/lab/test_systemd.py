@@ -131,7 +131,7 @@ def test_applied_the_unit_is_ready_and_watched(world: World) -> None:
 
 
 def test_units_are_sound_and_may_do_little(world: World) -> None:
-    units = {"fleet-agent.service": 3.2, "fleet-tunnel@wg0.service": 2.8}
+    units = {"fleet-agent.service": 3.2, "fleet-tunnel@wg0.service": 2.2}
     paths = " ".join(
         f"/etc/systemd/system/{name}" for name in ("fleet-agent.service", "fleet-tunnel@.service")
     )
@@ -140,7 +140,7 @@ def test_units_are_sound_and_may_do_little(world: World) -> None:
         last = world.ssh("one", f"systemd-analyze security {unit}").splitlines()[-1]
         print(last)
         assert float(last.split(": ")[1].split()[0]) <= most
-    for unit, bits in (("fleet-agent", "0000000000283000"), ("fleet-tunnel@wg0", "0000000000201400")):
+    for unit, bits in (("fleet-agent", "0000000000283000"), ("fleet-tunnel@wg0", "0000000000001c00")):
         status = world.ssh("one", f"cat /proc/$(systemctl show -P MainPID {unit})/status")
         said = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
         assert (said["NoNewPrivs"], said["Seccomp"], said["CapBnd"]) == ("1", "2", bits)
