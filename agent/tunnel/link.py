@@ -140,8 +140,8 @@ def _give_id(namespace: int) -> None:
 def _look_there(namespace: int, name: bytes) -> Link:
     """A link of another namespace, asked for from ours by the id that it has here. Raises OSError.
 
-    Unlike to enter it, that takes no more than CAP_NET_ADMIN; to hear of changes there takes CAP_NET_BROADCAST.
-    Linux 4.20 can (rtnetlink.c, rtnl_getlink).
+    Unlike to enter it, that takes no more than CAP_NET_ADMIN; to hear of changes there takes
+    CAP_NET_BROADCAST. Linux 4.20 can (rtnetlink.c, rtnl_getlink).
     """
     answer = _ask(
         netlink.request(_RTM_GETNSID, bytes(4) + netlink.attribute(_NETNSA_FD, struct.pack("=I", namespace)))
