@@ -19,7 +19,7 @@ from pathlib import Path
 
 PACKAGES = {"6.1": "linux-image-amd64", "6.12": "linux-image-6.12-amd64"}
 """Debian 12's own kernel and its newer one; each package depends on the one that has the files."""
-DEFAULT = "6.12"
+DEFAULT = "6.1"
 
 _FIRST = ("virtio_pci", "virtio_console", "virtio_rng", "9p", "9pnet_virtio", "overlay")
 """What the machine needs to reach the rest; everything else is loaded when somebody asks for it."""
