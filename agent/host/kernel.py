@@ -1,7 +1,7 @@
 """The kernel's WireGuard devices, over generic netlink.
 
-Job: word changes as netlink messages and read devices from them. Refuses to know about links, addresses
-and routes. Called by host. Source of the messages: Linux, include/uapi/linux/wireguard.h.
+Job: ask for devices, and word changes as netlink messages. Refuses to know what answers mean (dump does),
+links, addresses and routes. Called by host. Source of the messages: Linux, include/uapi/linux/wireguard.h.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic.wireguard import (
-    WG_CMD_GET_DEVICE,
     WG_CMD_SET_DEVICE,
     WG_GENL_VERSION,
     WGDEVICE_F_REPLACE_PEERS,
@@ -27,51 +26,62 @@ from pyroute2.netlink.generic.wireguard import (
     wgmsg,
 )
 
-from agent.bundle import join_endpoint
-from agent.host.device import DeviceEdit, DeviceState, PeerEdit, PeerState
+from agent.host.device import DeviceEdit, DeviceState, PeerEdit
+from agent.host.dump import Dump, dump_request
+from agent.host.genetlink import Connection, family_number, family_request
 
 MOST_PREFIXES = 1000
 """A message's: 40 bytes each, and its list of peers must fit into the 64 KiB of an attribute."""
 _PEER = 5
 """What a peer takes besides its AllowedIPs, counted in prefixes."""
 
+_FAMILY = "wireguard"
 _ATTEMPTS = 5
-_NO_KEY = bytes(32)
 _MESSAGE: Any = wgmsg
 
 
 class KernelDevice:
-    """Implements agent.host.device.Device; `connect` opens a generic netlink socket."""
+    """Implements agent.host.device.Device.
 
-    def __init__(self, connect: Callable[[], Any] = WireGuard) -> None:
+    Devices are read by `connect`'s connections, one a reading, which belong to the network namespace of the
+    thread; `library` opens the library's generic netlink sockets, which write. To read with the library too
+    takes ten times as long, and leaves megabytes of memory in holes.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Connection] = Connection, library: Callable[[], Any] = WireGuard
+    ) -> None:
         self._connect = connect
+        self._library = library
 
     def read(self, interface: str) -> DeviceState:
-        """Raises OSError."""
-        found: tuple[Any, ...] = ()
-        for _ in range(_ATTEMPTS):  # until nobody changed the device meanwhile
-            message = _message(WG_CMD_GET_DEVICE, interface)
-            found = self._request(message, NLM_F_REQUEST | NLM_F_DUMP)
-            if not any(piece["header"]["flags"] & NLM_F_DUMP_INTR for piece in found):
-                break
-        return state(found)
+        """Raises OSError: ENOENT where this kernel has no WireGuard, EPROTO for an answer that is none."""
+        with closing(self._connect()) as connection:
+            connection.send(family_request(_FAMILY))
+            family = family_number(connection.receive())
+            for _ in range(_ATTEMPTS):  # until nobody changed the device meanwhile
+                dump = Dump(family)
+                connection.send(dump_request(family, interface))
+                while not dump.complete:
+                    dump.feed(connection.receive())
+                if not dump.interrupted:
+                    break
+            return dump.state()
 
     def write(self, interface: str, edit: DeviceEdit) -> None:
         """Raises OSError; messages before the one that failed have had their effect."""
-        for message in messages(interface, edit):
-            self._request(message, NLM_F_REQUEST | NLM_F_ACK)
-
-    def _request(self, message: Any, flags: int) -> tuple[Any, ...]:
         try:
-            with closing(self._connect()) as sock:
-                return tuple(sock.nlm_request(message, msg_type=sock.prid, msg_flags=flags))
+            for message in messages(interface, edit):
+                with closing(self._library()) as sock:
+                    flags = NLM_F_REQUEST | NLM_F_ACK
+                    tuple(sock.nlm_request(message, msg_type=sock.prid, msg_flags=flags))
         except NetlinkError as error:
             raise OSError(error.code, str(error.args[-1])) from error
 
 
 def messages(interface: str, edit: DeviceEdit) -> Iterator[Any]:
     """The change as netlink messages, a peer with many AllowedIPs spread over several."""
-    message = _message(WG_CMD_SET_DEVICE, interface)
+    message = _message(interface)
     if edit.private_key is not None:
         message["attrs"].append(["WGDEVICE_A_PRIVATE_KEY", base64.b64encode(edit.private_key)])
     if edit.listen_port is not None:
@@ -83,35 +93,14 @@ def messages(interface: str, edit: DeviceEdit) -> Iterator[Any]:
     for number, peers in enumerate(_batches(edit.peers)):
         if number:
             yield message
-            message = _message(WG_CMD_SET_DEVICE, interface)
+            message = _message(interface)
         message["attrs"].append(["WGDEVICE_A_PEERS", [{"attrs": _peer(peer)} for peer in peers]])
     yield message
 
 
-def state(found: Iterable[Any]) -> DeviceState:
-    """The device that a dump describes; a peer that does not fit into one message goes on in the next."""
-    device = DeviceState()
-    peers: list[PeerState] = []
-    for number, message in enumerate(found):
-        if number == 0:
-            device = DeviceState(
-                private_key=_key(message.get_attr("WGDEVICE_A_PRIVATE_KEY")),
-                public_key=_key(message.get_attr("WGDEVICE_A_PUBLIC_KEY")),
-                listen_port=message.get_attr("WGDEVICE_A_LISTEN_PORT") or 0,
-                fwmark=message.get_attr("WGDEVICE_A_FWMARK") or 0,
-            )
-        for attributes in message.get_attr("WGDEVICE_A_PEERS") or ():
-            peer = _peer_state(attributes)
-            if peers and peers[-1].public_key == peer.public_key:
-                peers[-1] = replace(peers[-1], allowed_ips=peers[-1].allowed_ips + peer.allowed_ips)
-            else:
-                peers.append(peer)
-    return replace(device, peers=tuple(peers))
-
-
-def _message(command: int, interface: str) -> Any:
+def _message(interface: str) -> Any:
     message: Any = _MESSAGE()
-    message["cmd"] = command
+    message["cmd"] = WG_CMD_SET_DEVICE
     message["version"] = WG_GENL_VERSION
     message["attrs"].append(["WGDEVICE_A_IFNAME", interface])
     return message
@@ -173,33 +162,3 @@ def _allowed_ip(prefix: str) -> list[list[Any]]:
         ["WGALLOWEDIP_A_IPADDR", socket.inet_pton(family, ip)],
         ["WGALLOWEDIP_A_CIDR_MASK", int(length)],
     ]
-
-
-def _peer_state(attributes: Any) -> PeerState:
-    handshake = attributes.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME")
-    nanoseconds = handshake["tv_sec"] * 10**9 + handshake["tv_nsec"] if handshake else 0
-    endpoint = attributes.get_attr("WGPEER_A_ENDPOINT")
-    public_key = _key(attributes.get_attr("WGPEER_A_PUBLIC_KEY"))
-    return PeerState(
-        public_key=public_key or _NO_KEY,
-        preshared_key=_key(attributes.get_attr("WGPEER_A_PRESHARED_KEY")),
-        endpoint=_endpoint(endpoint) if endpoint else None,
-        allowed_ips=tuple(ip["addr"] for ip in attributes.get_attr("WGPEER_A_ALLOWEDIPS") or ()),
-        persistent_keepalive=attributes.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") or 0,
-        latest_handshake_ns=nanoseconds,
-        rx_bytes=attributes.get_attr("WGPEER_A_RX_BYTES") or 0,
-        tx_bytes=attributes.get_attr("WGPEER_A_TX_BYTES") or 0,
-    )
-
-
-def _endpoint(found: Any) -> str:
-    scope = socket.ntohl(found.get("scope_id") or 0)
-    return join_endpoint(f"{found['addr']}%{scope}" if scope else found["addr"], found["port"])
-
-
-def _key(found: Any) -> Optional[bytes]:
-    """The library has keys in base64, sometimes within a dict; 32 zero bytes are none."""
-    if isinstance(found, dict):
-        found = found["value"]
-    key = base64.b64decode(found) if found else _NO_KEY
-    return None if key == _NO_KEY else key

@@ -31,7 +31,7 @@ _REMEDIES = {
     errno.EADDRINUSE: "its UDP port is in use by another program: end that, or set another fleet_listen_port",
     errno.ECONNREFUSED: "its tunnel process ended meanwhile: the agent starts another",
     errno.ECONNRESET: "its tunnel process ended meanwhile: the agent starts another",
-    errno.EPROTO: "its tunnel process gave an answer that is none: is it WireGuard's?",
+    errno.EPROTO: "the device gave an answer that is none: is it WireGuard's?",
     errno.ENETDOWN: "the interface is down",
 }
 _NO_IPV6 = frozenset({errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL})

@@ -30,8 +30,8 @@ def request(kind: int, body: bytes, acknowledged: bool = False) -> bytes:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """Values here are whole words, so nothing is padded."""
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
+    """Filled up to whole words, which its length does not count."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,20 +1,19 @@
-"""The kernel's devices: what is put on the wire, read byte by byte, and what dumps are taken for."""
+"""The kernel's devices: what is put on the wire, read byte by byte, and what answers lead to."""
 
 from __future__ import annotations
 
-import base64
 import errno
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.generic.wireguard import wgmsg
 
 from agent.host.device import DeviceEdit, DeviceState, PeerEdit, PeerState, SocketAddress
-from agent.host.kernel import KernelDevice, state
+from agent.host.genetlink import Connection
+from agent.host.kernel import KernelDevice
 
 KEY, OTHER, PSK = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
 FAMILY = 30
@@ -26,18 +25,19 @@ PEER_KEY, PEER_PSK, PEER_FLAGS, PEER_ENDPOINT, PEER_KEEPALIVE, PEER_IPS = 1, 2, 
 REPLACE_PEERS = 1
 REMOVE, REPLACE_ALLOWED_IPS, UPDATE_ONLY = 1, 2, 4
 REQUEST_ACK, REQUEST_DUMP, DUMP_INTR = 0x05, 0x301, 0x10
+# include/uapi/linux/netlink.h, genetlink.h
+ERROR, DONE, CONTROL = 2, 3, 16
+GET_FAMILY, FAMILY_NAME = 3, 2
 
 
 class FakeNetlink:
-    """Stands where the library's generic netlink socket does: keeps what would be sent, gives answers."""
+    """Stands where the library's generic netlink socket does: keeps what would be sent."""
 
     prid = FAMILY
 
-    def __init__(self, *answers: Any, fail: Optional[int] = None, interrupted: int = 0) -> None:
-        self.interrupted = interrupted
+    def __init__(self, fail: Optional[int] = None) -> None:
         self.sent: list[tuple[int, bytes]] = []
         self.closed = 0
-        self._answers = answers
         self._fail = fail
 
     def nlm_request(self, message: Any, msg_type: int, msg_flags: int) -> Iterator[Any]:
@@ -47,9 +47,7 @@ class FakeNetlink:
         self.sent.append((msg_flags, bytes(message.data)))
         if self._fail is not None:
             raise NetlinkError(self._fail)  # type: ignore[no-untyped-call]
-        for answer in self._answers:
-            answer["header"]["flags"] = DUMP_INTR if len(self.sent) <= self.interrupted else 0
-        return iter(self._answers)
+        return iter(())
 
     def close(self) -> None:
         self.closed += 1
@@ -68,7 +66,7 @@ def attributes(data: bytes) -> list[tuple[int, bytes]]:
 def sent(edit: DeviceEdit) -> list[dict[int, bytes]]:
     """The attributes of every message that makes the change."""
     netlink = FakeNetlink()
-    KernelDevice(lambda: netlink).write("wg0", edit)
+    KernelDevice(library=lambda: netlink).write("wg0", edit)
     messages = []
     for flags, data in netlink.sent:
         assert flags == REQUEST_ACK
@@ -176,7 +174,7 @@ def test_a_long_list_goes_in_several_messages(version: int, count: int) -> None:
     )
     edits = (PeerEdit(OTHER, new=True, preshared_key=PSK, allowed_ips=wanted), PeerEdit(KEY, new=True))
     netlink = FakeNetlink()
-    KernelDevice(lambda: netlink).write("wg0", DeviceEdit(private_key=KEY, peers=edits))
+    KernelDevice(library=lambda: netlink).write("wg0", DeviceEdit(private_key=KEY, peers=edits))
     messages = [dict(attributes(data[20:])) for _, data in netlink.sent]
     assert all(len(message[PEERS]) < 65000 for message in messages)
     assert [PRIVATE_KEY in message for message in messages] == [True] + [False] * (len(messages) - 1)
@@ -189,115 +187,102 @@ def test_a_long_list_goes_in_several_messages(version: int, count: int) -> None:
     assert updates == [False] + [True] * (len(pieces) - 2)
 
 
-def reply(*attrs: list[Any]) -> Any:
-    """A message as the library hands it on."""
-    message: Any = wgmsg()  # type: ignore[no-untyped-call]
-    message["attrs"].extend(attrs)
-    message["header"]["type"] = FAMILY
-    message.encode()
-    found: Any = wgmsg(message.data)  # type: ignore[no-untyped-call]
-    found.decode()
-    return found
-
-
-def peer_reply(public_key: bytes, *attrs: list[Any]) -> dict[str, Any]:
-    return {"attrs": [["WGPEER_A_PUBLIC_KEY", base64.b64encode(public_key)], *attrs]}
-
-
-def ips(*texts: str) -> list[Any]:
-    found = []
-    for text in texts:
-        ip, length = text.split("/")
-        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-        found.append(
-            {
-                "attrs": [
-                    ["WGALLOWEDIP_A_FAMILY", int(family)],
-                    ["WGALLOWEDIP_A_IPADDR", socket.inet_pton(family, ip)],
-                    ["WGALLOWEDIP_A_CIDR_MASK", int(length)],
-                ]
-            }
-        )
-    return ["WGPEER_A_ALLOWEDIPS", found]
-
-
-def test_a_dump_is_read_over_several_messages() -> None:
-    first = reply(
-        ["WGDEVICE_A_PRIVATE_KEY", base64.b64encode(KEY)],
-        ["WGDEVICE_A_PUBLIC_KEY", base64.b64encode(PSK)],
-        ["WGDEVICE_A_LISTEN_PORT", 51820],
-        ["WGDEVICE_A_FWMARK", 7],
-        [
-            "WGDEVICE_A_PEERS",
-            [
-                peer_reply(
-                    OTHER,
-                    ["WGPEER_A_PRESHARED_KEY", base64.b64encode(bytes(32))],
-                    ["WGPEER_A_ENDPOINT", {"addr": "2001:db8::7", "port": 5, "flowinfo": 0, "scope_id": 0}],
-                    ["WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL", 25],
-                    ["WGPEER_A_LAST_HANDSHAKE_TIME", {"tv_sec": 1700000000, "tv_nsec": 500000000}],
-                    ["WGPEER_A_RX_BYTES", 2**40],
-                    ["WGPEER_A_TX_BYTES", 9],
-                    ips("10.0.0.2/32"),
-                )
-            ],
-        ],
-    )
-    second = reply(
-        ["WGDEVICE_A_PEERS", [peer_reply(OTHER, ips("fd00::/64")), peer_reply(PSK, ips("0.0.0.0/0"))]]
-    )
-    netlink = FakeNetlink(first, second)
-    assert KernelDevice(lambda: netlink).read("wg0") == DeviceState(
-        private_key=KEY,
-        public_key=PSK,
-        listen_port=51820,
-        fwmark=7,
-        peers=(
-            PeerState(
-                OTHER,
-                endpoint="[2001:db8::7]:5",
-                allowed_ips=("10.0.0.2/32", "fd00::/64"),
-                persistent_keepalive=25,
-                latest_handshake_ns=1_700_000_000_500_000_000,
-                rx_bytes=2**40,
-                tx_bytes=9,
-            ),
-            PeerState(PSK, allowed_ips=("0.0.0.0/0",)),
-        ),
-    )
-    ((flags, data),) = netlink.sent
-    assert (flags, data[16], dict(attributes(data[20:]))) == (REQUEST_DUMP, GET, {IFNAME: b"wg0\0"})
+def test_what_the_kernel_refuses_to_set_is_an_os_error() -> None:
+    netlink = FakeNetlink(fail=errno.EADDRINUSE)
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        KernelDevice(library=lambda: netlink).write("wg0", DeviceEdit())
+    assert caught.value.errno == errno.EADDRINUSE
     assert netlink.closed == 1
 
 
-def test_a_link_local_endpoint_says_on_which_link() -> None:
-    address = {"addr": "fe80::7", "port": 5, "flowinfo": 0, "scope_id": socket.htonl(3)}
-    message = reply(["WGDEVICE_A_PEERS", [peer_reply(OTHER, ["WGPEER_A_ENDPOINT", address])]])
-    (peer,) = state([message]).peers
-    assert peer.endpoint == "[fe80::7%3]:5"
+class FakeConnection(Connection):
+    """Answers the question for the family, then each for the device with all these pieces."""
+
+    def __init__(self, *pieces: bytes, family: bytes = b"", interrupted: int = 0) -> None:
+        self.sent: list[bytes] = []
+        self.closed = 0
+        self._family = family or packed(CONTROL, attribute(1, struct.pack("=H", FAMILY)))
+        self._pieces = pieces
+        self._interrupted = interrupted
+        self._waiting: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        assert not self._waiting
+        self.sent.append(data)
+        if len(self.sent) == 1:
+            self._waiting = [self._family]
+            return
+        flags = DUMP_INTR if len(self.sent) - 1 <= self._interrupted else 0
+        self._waiting = [*self._pieces, packed(DONE, bytes(4), flags)]
+
+    def receive(self) -> bytes:
+        return self._waiting.pop(0)
+
+    def close(self) -> None:
+        self.closed += 1
 
 
-def test_a_device_without_anything() -> None:
-    nothing = ["WGDEVICE_A_PRIVATE_KEY", base64.b64encode(bytes(32))]
-    assert state([reply(nothing)]) == DeviceState()
+def packed(kind: int, body: bytes, flags: int = 0) -> bytes:
+    """A netlink message; one of a generic family has a header of its own."""
+    body = body if kind in (DONE, ERROR) else bytes(4) + body
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def refusal(number: int) -> bytes:
+    return packed(ERROR, struct.pack("=i16x", -number))
+
+
+PORT = packed(FAMILY, attribute(LISTEN_PORT, struct.pack("=H", 5)))
+
+
+def test_what_is_asked() -> None:
+    connection = FakeConnection(PORT)
+    assert KernelDevice(lambda: connection).read("wg0") == DeviceState(listen_port=5)
+    family, device = connection.sent
+    assert struct.unpack_from("=IHHIIBB", family) == (len(family), CONTROL, 1, 0, 0, GET_FAMILY, 1)
+    assert attributes(family[20:]) == [(FAMILY_NAME, b"wireguard\0")]
+    assert struct.unpack_from("=IHHIIBB", device) == (len(device), FAMILY, REQUEST_DUMP, 0, 0, GET, 1)
+    assert attributes(device[20:]) == [(IFNAME, b"wg0\0")]
+    assert connection.closed == 1
 
 
 @pytest.mark.parametrize(("interrupted", "requests"), [(0, 1), (1, 2), (3, 4), (99, 5)])
 def test_a_dump_that_a_change_interrupted_is_asked_for_again(interrupted: int, requests: int) -> None:
-    netlink = FakeNetlink(reply(["WGDEVICE_A_LISTEN_PORT", 5]), interrupted=interrupted)
-    assert KernelDevice(lambda: netlink).read("wg0") == DeviceState(listen_port=5)
-    assert len(netlink.sent) == requests
+    connection = FakeConnection(PORT, interrupted=interrupted)
+    assert KernelDevice(lambda: connection).read("wg0") == DeviceState(listen_port=5)
+    assert len(connection.sent) == 1 + requests
 
 
 @pytest.mark.parametrize(
-    "act", [lambda device: device.read("wg0"), lambda device: device.write("wg0", DeviceEdit())]
+    ("connection", "number"),
+    [
+        (FakeConnection(family=refusal(errno.ENOENT)), errno.ENOENT),
+        (FakeConnection(family=packed(CONTROL, b"")), errno.EPROTO),
+        (FakeConnection(family=packed(CONTROL, attribute(1, b"x"))), errno.EPROTO),
+        (FakeConnection(family=packed(DONE, bytes(4))), errno.EPROTO),
+        (FakeConnection(refusal(errno.ENODEV)), errno.ENODEV),
+        (FakeConnection(packed(DONE, struct.pack("=i", -errno.EOPNOTSUPP))), errno.EOPNOTSUPP),
+        (FakeConnection(refusal(1 << 30)), errno.EPROTO),
+        (FakeConnection(packed(FAMILY + 1, b"")), errno.EPROTO),
+        (FakeConnection(packed(ERROR, b"")), errno.EPROTO),
+    ],
 )
-def test_what_the_kernel_refuses_is_an_os_error(act: Callable[[KernelDevice], object]) -> None:
-    netlink = FakeNetlink(fail=errno.EADDRINUSE)
+def test_what_is_refused_or_no_answer_is_an_os_error(connection: FakeConnection, number: int) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011
-        act(KernelDevice(lambda: netlink))
-    assert caught.value.errno == errno.EADDRINUSE
-    assert netlink.closed == 1
+        KernelDevice(lambda: connection).read("wg0")
+    assert caught.value.errno == number
+    assert connection.closed == 1
+
+
+def test_this_kernel_answers() -> None:
+    """It has no such device, whether or not it has WireGuard."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        KernelDevice().read("none-such")
+    assert caught.value.errno in (errno.ENODEV, errno.ENOENT, errno.EPERM)
 
 
 def test_keys_do_not_show() -> None:
