@@ -18,9 +18,12 @@ from agent.report import Observed
 
 
 def left(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> Iterator[Step]:
-    """Out of tunnels that nobody wants any more, or that another interface is to be."""
+    """Out of tunnels that nobody wants any more, or that another interface is to be.
+
+    Last of all go the rules that come first: they keep the host's own networks out of the tunnel.
+    """
     before = _by_rule(previous)
-    for rule in _unwanted(bundle, observed, previous):
+    for rule in sorted(_unwanted(bundle, observed, previous), key=lambda rule: -rule.priority):
         was = before.get(rule)
         item = str(rule) if was is None else f"{was.name} {rule}"
         deed = str(rule) if was is None else _deed(was)

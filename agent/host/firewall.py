@@ -124,6 +124,8 @@ class Firewall:
             fresh.write_text(json.dumps(memory))
             fresh.replace(file)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
             raise HostError(f"{file} cannot be written: {error.strerror}") from error
 
     def _file(self, interface: str) -> Path:

@@ -115,6 +115,12 @@ class Host:
         A device whose tunnel process is dead is none; of one that does not answer, what the kernel knows is
         told. Raises HostError.
         """
+        try:
+            return self._observe(bundle, secrets, made)
+        except OSError as error:
+            raise HostError(f"this host cannot be observed: {why(error.errno or 0)}") from error
+
+    def _observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
         keys = KeyNames(bundle, secrets)
         interfaces = () if bundle is None else bundle.interfaces
         spaces = _spaces(interfaces, made)

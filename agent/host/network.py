@@ -33,7 +33,12 @@ _NODAD = 0x02
 _UP = 0x1
 
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the route as it was set, Linux 4.13
-_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN})
+_NO_WAY = frozenset(
+    {
+        *(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN),
+        *(errno.EAFNOSUPPORT, errno.EOPNOTSUPP),  # without IPv6 (ipv6.disable=1)
+    }
+)
 
 _ATTEMPTS = 5
 

@@ -101,10 +101,12 @@ class Surroundings:
         now = identity(netns)
         known = self._named.get(netns)
         folder = self._run / netns
-        if now is None:
+        if now is None or (known is not None and known.identity != now):
             self._named.pop(netns, None)
             shutil.rmtree(folder, ignore_errors=True)
+            known = None
+        if now is None:
             raise NamespaceError(netns)
-        if known is None or known.identity != now:
+        if known is None:
             known = self._named[netns] = _Parts(now, Forwarding(run=folder), Firewall(folder))
         return known

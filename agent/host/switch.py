@@ -83,10 +83,14 @@ class Switch:
         if found == known:
             return
         lines = [f"{setting}={value}" for setting, value in found.items()]
+        fresh = self._memory.with_name(f".{self._memory.name}")
         try:
             self._memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._memory.write_text("\n".join(lines) + "\n")
+            fresh.write_text("\n".join(lines) + "\n")
+            fresh.replace(self._memory)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
             raise HostError(f"{self._memory} cannot be written: {error.strerror}") from error
 
     def _present(self, patterns: tuple[str, ...]) -> dict[str, str]:

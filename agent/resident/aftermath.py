@@ -12,6 +12,8 @@ def stands_alone(wanted: Operation) -> bool:
     if isinstance(wanted, SetPeer):
         endpoint = wanted.endpoint
         return wanted == SetPeer(wanted.interface, wanted.name, wanted.public_key, endpoint=endpoint)
+    if isinstance(wanted, SetRoute):
+        return wanted.route.table is not None
     return isinstance(wanted, (SetFirewall, SetMarkValidation, AddRule))
 
 

@@ -266,7 +266,7 @@ class Engine:
         now, wall = self._clocks.monotonic(), self._clocks.wall()
         self._seen, wanted = upkeep.unheard(self._seen, bundle, observed, now, wall)
         self._asking.update(wanted)
-        moved = tuple(upkeep.moved(bundle, observed, self._answers()))
+        moved = tuple(upkeep.moved(bundle, observed, self._answers(), wall))
         self._execute(upkeep.fitted(bundle, observed), "the way to its peers changed")
         done, _ = self._execute(moved, "called in vain")
         if done:
@@ -300,7 +300,7 @@ class Engine:
         if self._retired:
             secrets = Secrets([*self._retired.items(), *secrets.items()])
         observed = self._host.observe(contents.bundle, secrets, contents.interfaces)
-        observed = neighbours.own_part(observed, self._others().values())
+        observed = neighbours.own_part(observed, contents, self._others().values())
         self._learn(observed)
         peers = health.peers_of(observed)
         self._shaken = {

@@ -12,9 +12,9 @@ from typing import Optional
 from agent.resident.backoff import Backoff
 
 LOST = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-"""Seconds before a device that went away is made again: at once, then less eagerly."""
+"""Seconds before a device that went away is made again, a difference mended: at once, then less eagerly."""
 CALM = 60.0
-"""Seconds that a device must have lived for its end to be the first one again."""
+"""Seconds that a device must have lived for its end to be the first one again; so with differences."""
 RETRY = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Seconds before changes that failed are tried again."""
 
@@ -30,6 +30,7 @@ class Keeper:
         self._indexes: dict[str, Optional[Hashable]] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._retry = Backoff(RETRY, calm=RETRY[-1] * 2)
+        self._differences = Backoff(LOST, CALM)
         self._due: dict[str, float] = {}
 
     @property
@@ -102,5 +103,6 @@ class Keeper:
         self._due[""] = now
 
     def heal(self, now: float) -> None:
-        """Something differs that this host mends by itself."""
-        self._due.setdefault("", now)
+        """Something differs that this host mends by itself; somebody may make it differ again and again."""
+        if "" not in self._due:
+            self._due[""] = now + self._differences.ended(now)

@@ -101,13 +101,17 @@ class Member:
             self.restore(f"{' '.join(lost)} was gone" if lost else "again")
 
     def converge(self, why: str) -> Converged:
-        """Makes the host what its bundle says; what could not be done is due again before long."""
+        """Makes the host what its bundle says; what could not be done is due again, faults too."""
         bundle = self.engine.bundle
         interfaces = () if bundle is None else bundle.interfaces
         self._places = tuple(Place(interface.name, interface.netns) for interface in interfaces)
         spaces = {place.netns for place in self._places if place.netns is not None}
         self._spaces = {netns: identity(netns) for netns in spaces}
-        done = self.engine.converge(why)
+        try:
+            done = self.engine.converge(why)
+        except Exception:
+            self._keeper.converged(self._clock(), False, indexes(self._places))
+            raise
         for name in done.revived:
             self._keeper.count(name)
         self._keeper.converged(self._clock(), done.complete, indexes(self._places))

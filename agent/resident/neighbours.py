@@ -25,9 +25,21 @@ _Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 _Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
-def own_part(observed: Observed, others: Iterable[Contents]) -> Observed:
-    """`observed` without what is the others', and with what they want of the whole host."""
+def own_part(observed: Observed, mine: Contents, others: Iterable[Contents]) -> Observed:
+    """`observed` without what is the others', and with what they want of the whole host.
+
+    Beside one that cannot be read, what is not by its name `mine` might be its.
+    """
     held = list(others)
+    if any(contents.bundle is None for contents in held):
+        own = {rule for bundle in _bundles(mine) for rule in _rules(bundle)}
+        names = _names(mine)
+        return replace(
+            observed,
+            rules=tuple(rule for rule in observed.rules if rule in own),
+            firewalls=tuple(seen for seen in observed.firewalls if seen.interface in names),
+            shared=("forwarding",),
+        )
     theirs = {name for contents in held for name in _names(contents)}
     forwarding = any(bundle.forwarding for contents in held for bundle in _bundles(contents))
     rules = {rule for contents in held for bundle in _bundles(contents) for rule in _rules(bundle)}

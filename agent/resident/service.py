@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,11 +123,14 @@ class Service:
         members = self._fleets.members
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            found = indexes(place for member in members for place in member.expected())
-            for member in members:
-                self._guarded(partial(member.see, found))
+            self._guarded(partial(self._look, members))
         for member in members:
             self._guarded(member.keep)
+
+    def _look(self, members: Collection[Member]) -> None:
+        found = indexes(place for member in members for place in member.expected())
+        for member in members:
+            self._guarded(partial(member.see, found))
 
     def _serve(self) -> None:
         for client, request in self._server.requests(time.monotonic()):

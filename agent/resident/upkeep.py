@@ -55,13 +55,18 @@ def unheard(
     return remembered, wanted
 
 
-def moved(bundle: Bundle, observed: Observed, answers: Mapping[PeerKey, str]) -> Iterator[Step]:
-    """The steps for peers that are called elsewhere than the bundle says by now, as `answers` have it."""
+def moved(bundle: Bundle, observed: Observed, answers: Mapping[PeerKey, str], wall: float) -> Iterator[Step]:
+    """The steps for peers that are called elsewhere than the bundle says by now, as `answers` have it.
+
+    Who was reached while the name server was asked is where it is called.
+    """
     present = peers_of(observed)
     for interface in bundle.interfaces:
         for peer in interface.peers:
             key = (interface.name, peer.public_key)
-            if key in answers and key in present and present[key].endpoint != answers[key]:
+            if key not in answers or key not in present or _is_young(present[key], wall):
+                continue
+            if present[key].endpoint != answers[key]:
                 change = Change(
                     "peer",
                     f"{interface.name} peer {peer.name} endpoint",
@@ -83,9 +88,14 @@ def fitted(bundle: Bundle, observed: Observed) -> Iterator[Step]:
 
 
 def _in_vain(before: Seen, after: ObservedPeer, wall: float) -> bool:
-    since = age(after, wall)
     silent = after.rx_bytes == before.rx_bytes and after.tx_bytes > before.tx_bytes
-    return silent and (since is None or since > STALE)
+    return silent and not _is_young(after, wall)
+
+
+def _is_young(peer: ObservedPeer, wall: float) -> bool:
+    """Whether its handshake is."""
+    since = age(peer, wall)
+    return since is not None and since <= STALE
 
 
 def _is_due(asked: Optional[float], now: float) -> bool:

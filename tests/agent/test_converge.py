@@ -556,6 +556,13 @@ def test_a_full_tunnel_comes_and_goes() -> None:
     ]
     steps = carry_out(bundle(), host, bundle(TUNNEL))
     assert [step.change.actual for step in steps[:4]] == ["everything via host2"] * 4
+    left = [step.operation.rule for step in steps[:4] if isinstance(step.operation, RemoveRule)]
+    assert [rule.specific for rule in left] == [
+        False,
+        False,
+        True,
+        True,
+    ]  # its networks go last
     assert [type(step.operation) for step in steps[4:]] == [
         RemoveInterface,
         SetMarkValidation,

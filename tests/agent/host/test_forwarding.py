@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -140,3 +142,23 @@ def test_validation_of_marks_is_a_switch_of_its_own(tmp_path: Path) -> None:
     validation.switch_off()
     assert (root / setting).read_text().strip() == "0"
     assert forwarding.is_on()
+
+
+def test_a_full_disk_costs_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, run = sysctl(tmp_path), tmp_path / "run"
+    (root / V6).unlink()
+    Forwarding(root, run).switch_on()
+    (root / V6).write_text("0\n")
+
+    def full(path: Path, text: str) -> int:
+        path.open("w").close()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(HostError, match="No space left"):
+            Forwarding(root, run).switch_on()
+    assert values(root) == ("1", "0")
+    Forwarding(root, run).switch_off()
+    assert values(root) == ("0", "0")
+    assert list(run.iterdir()) == []

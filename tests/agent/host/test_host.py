@@ -6,6 +6,7 @@ import base64
 import errno
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, cast
 
@@ -74,7 +75,7 @@ class FakeNetwork:
         del self.links[name]
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *arguments: self._do(name, *arguments)
+        return lambda *arguments, **_: self._do(name, *arguments)
 
     def _do(self, name: str, *arguments: Any) -> None:
         if name in self.fails:
@@ -255,6 +256,16 @@ def test_a_tunnel_that_does_not_answer_is_not_changed_nor_ended_at_once() -> Non
         with pytest.raises(SilentError, match=r"^wg0: .*does not answer"):
             world.execute(operation)
     assert (world.network.done, world.spawned) == ([], [])
+
+
+def test_whatever_cannot_be_observed_is_said_and_no_fault() -> None:
+    """A fault would not be tried again."""
+    world = World(wg0=KERNEL)
+    world.network.fails["path_mtu"] = errno.ENOBUFS
+    wanted = bundle("wg0")
+    unsized = replace(wanted, interfaces=(replace(wanted.interfaces[0], mtu=None),))
+    with pytest.raises(HostError, match="cannot be observed: No buffer space"):
+        world.host.observe(unsized, SECRETS, ())
 
 
 def test_auto_is_the_kernels_where_it_can() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import Any, Optional
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.host import network
 
@@ -42,3 +44,17 @@ def test_wireguard_devices_are_told_from_other_links(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(network, "_open", connected)
     assert network.Network().wireguard_links() == ("wg1", "wg0")
+
+
+@pytest.mark.parametrize("error", [errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP])
+def test_without_ipv6_there_is_no_way_for_it(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    class Kernel:
+        def route(self, command: str, **_: Any) -> Any:
+            raise NetlinkError(error)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def connected() -> Any:
+        yield Kernel()
+
+    monkeypatch.setattr(network, "_open", connected)
+    assert network.Network().path_mtu("2001:db8::1", 7, 3) is None

@@ -206,6 +206,16 @@ def test_a_firewall_that_cannot_be_made_keeps_nobody_in_the_fleet(tmp_path: Path
     assert world.engine.report().problems == ("wg0: install nftables",)
 
 
+def test_a_guard_that_cannot_be_made_keeps_nobody_in_the_fleet(tmp_path: Path) -> None:
+    host = WithoutNft()
+    world = World(tmp_path, cast(Any, host))
+    world.apply(bundle(1, [interface(fwmark=7, peers=(HUB, OTHER))]))
+    world.take(bundle(2, [replace(TUNNEL, peers=(HUB,))]))
+    world.engine.converge("apply")
+    assert set(host.simulated.devices["wg0"].peers) == {HUB.public_key}
+    assert (host.simulated.rules, host.simulated.devices["wg0"].routes) == ([], {})
+
+
 def test_a_device_gets_the_mtu_that_fits_and_keeps_up_with_it(world: World) -> None:
     wanted = bundle(1, [interface(mtu=None, peers=(peer(2),))])
     world.host.fitting = 1440

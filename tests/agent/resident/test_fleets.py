@@ -11,7 +11,7 @@ from typing import Any, Optional
 import pytest
 
 from agent import bundle as bundles
-from agent.bundle import Bundle, Gateway
+from agent.bundle import Bundle, Gateway, Route
 from agent.host.errors import HostError
 from agent.netns import Place
 from agent.operations import Step
@@ -23,7 +23,7 @@ from agent.resident.fleets import Fleets
 from agent.resident.member import Surroundings
 from agent.resident.store import Store, StoreError
 from agent.secret import Secrets
-from tests.agent.samples import FLEET, OTHER_FLEET, bundle, interface, other, secrets_of
+from tests.agent.samples import FLEET, OTHER_FLEET, bundle, interface, other, peer, secrets_of
 from tests.agent.simulated_host import SimulatedHost
 
 NEW_FLEET = "ef" * 16
@@ -236,6 +236,19 @@ def test_one_that_is_damaged_is_told_and_does_not_disturb(world: World) -> None:
         world.apply(bundle(1, [interface("wg5")], fleet=NEW_FLEET, fleet_name="gamma"))
     assert world.apply(bundle(2)).problems == ()
     assert world.folders() == {FLEET: "acme", OTHER_FLEET: "beta"}
+
+
+def test_one_that_is_damaged_keeps_its_full_tunnel(world: World) -> None:
+    """Neither its rules nor its guard are for another fleet to remove."""
+    hub = peer(2, allowed_ips=("10.77.0.2/32", "0.0.0.0/0"))
+    tunnel = interface(fwmark=7, peers=(hub,), routes=(Route("0.0.0.0/0", "10.77.0.1", 7),), gateway=GATEWAY)
+    world.apply(bundle(1, [tunnel], forwarding=True))
+    world.apply(replace(other(), forwarding=True))
+    before = world.host.simulated.observe()
+    (world.state / "fleets" / FLEET / "state.json").write_text("{")
+    world.start()
+    assert world.apply(other(revision=2)).pending == ()
+    assert world.host.simulated.observe() == before
 
 
 def test_two_that_are_damaged_come_back_one_by_one(world: World) -> None:

@@ -110,6 +110,21 @@ def test_a_difference_to_mend_is_due_at_once() -> None:
     assert keeper.due(5)
 
 
+def test_a_difference_that_comes_back_at_once_is_mended_ever_less_eagerly() -> None:
+    """Else whoever makes it, and we, would keep the host busy."""
+    keeper, now, waits = Keeper(), 0.0, []
+    for _ in range(10):
+        keeper.converged(now, True, {"wg0": 3})
+        keeper.heal(now)
+        assert keeper.deadline is not None
+        waits.append(keeper.deadline - now)
+        now = keeper.deadline
+    assert waits == [*LOST, LOST[-1], LOST[-1]]
+    keeper.converged(now, True, {"wg0": 3})
+    keeper.heal(now + CALM + 1)
+    assert keeper.due(now + CALM + 1)
+
+
 @given(st.lists(st.floats(0, 100), max_size=30))
 def test_waits_rise_until_there_was_calm(pauses: list[float]) -> None:
     delays, calm = (0.0, 1.0, 3.0, 9.0), 50.0

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
+import pytest
+
 from agent.bundle import Bundle, Route
 from agent.netns import Place
 from agent.operations import Step
 from agent.report import Observed
 from agent.resident.engine import Clocks
+from agent.resident.keeper import RETRY
 from agent.resident.member import Member, Surroundings
 from agent.resident.store import Store
 from agent.secret import Secrets
@@ -57,3 +60,31 @@ def test_a_guard_that_went_is_back_before_anybody_asks(tmp_path: Path) -> None:
     host.simulated.firewalls.clear()
     later()
     assert set(host.simulated.firewalls) == {"wg0"}
+
+
+def test_a_fault_is_tried_again_and_not_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the agent would do nothing but fail, or never do it again."""
+    host, times = OneHost(), [0.0]
+    clocks = Clocks(lambda: times[0], lambda: times[0])
+    member = Member(
+        Surroundings(host, clocks, "0" * 64, lambda: None, lambda: False), Store(tmp_path), lambda _: {}
+    )
+    wanted = bundle(1)
+    member.engine.take(wanted, secrets_of(wanted), False)
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "execute", _broken)
+        with pytest.raises(RuntimeError):
+            member.restore("start")
+        member.keep()  # looks only
+        for _ in range(3):
+            assert times[0] < member.deadline <= times[0] + RETRY[-1]
+            times[0] = member.deadline
+            with pytest.raises(RuntimeError):
+                member.keep()
+        times[0] = member.deadline
+    member.keep()
+    assert set(host.simulated.devices) == {"wg0"}
+
+
+def _broken(step: Step, secrets: Secrets) -> None:
+    raise RuntimeError("can't start new thread")

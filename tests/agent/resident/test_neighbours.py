@@ -76,8 +76,8 @@ def test_rules_of_others_are_not_seen() -> None:
     tunnel = interface(fwmark=7, routes=(Route("0.0.0.0/0", table=7),))
     theirs, stray = egress.rules(tunnel), Rule(6, 5, 9)
     seen = Observed(rules=(*theirs, stray))
-    assert own_part(seen, [Contents(bundle(1, [tunnel]))]).rules == (stray,)
-    assert own_part(seen, [HELD]).rules == (*theirs, stray)
+    assert own_part(seen, Contents(), [Contents(bundle(1, [tunnel]))]).rules == (stray,)
+    assert own_part(seen, Contents(), [HELD]).rules == (*theirs, stray)
 
 
 def test_another_namespace_is_another_network_but_for_the_port() -> None:
@@ -110,10 +110,21 @@ def test_what_is_being_left_is_taken_until_it_is_left() -> None:
 def test_tables_of_others_are_not_seen_and_their_forwarding_is() -> None:
     gateway = Gateway(clamp_mss=True)
     seen = Observed(firewalls=(ObservedFirewall("wg0", gateway), ObservedFirewall("wg1", gateway)))
-    own = own_part(seen, [HELD])
+    own = own_part(seen, Contents(), [HELD])
     assert (own.firewalls, own.shared) == ((ObservedFirewall("wg1", gateway),), ())
-    assert own_part(seen, [Contents(bundle(1, forwarding=True))]).shared == ("forwarding",)
-    assert own_part(seen, []) == seen
+    assert own_part(seen, Contents(), [Contents(bundle(1, forwarding=True))]).shared == ("forwarding",)
+    assert own_part(seen, Contents(), []) == seen
+
+
+def test_beside_one_that_cannot_be_read_everything_may_be_its() -> None:
+    tunnel = interface(fwmark=7, routes=(Route("0.0.0.0/0", table=7),))
+    gateway = Gateway(clamp_mss=True)
+    tables = (ObservedFirewall("wg0", gateway), ObservedFirewall("wg1", gateway))
+    seen = Observed(rules=egress.rules(tunnel), firewalls=tables)
+    own = own_part(seen, Contents(other()), [Contents()])
+    assert (own.rules, own.firewalls, own.shared) == ((), tables[1:], ("forwarding",))
+    mine = own_part(seen, Contents(bundle(1, [tunnel])), [Contents()])
+    assert (mine.rules, mine.firewalls) == (seen.rules, tables[:1])
 
 
 def test_what_others_are_told() -> None:

@@ -70,11 +70,16 @@ def test_a_peer_that_was_made_anew_is_known_anew() -> None:
 
 def test_who_is_elsewhere_by_now_is_called_there() -> None:
     there = observed(WANTED, seen(2, 0, 1))
-    assert list(upkeep.moved(WANTED, there, {TWO: "192.0.2.9:51820"})) == []
-    assert list(upkeep.moved(WANTED, observed(WANTED), {TWO: "192.0.2.10:51820"})) == []
-    (step,) = upkeep.moved(WANTED, there, {TWO: "192.0.2.10:51820"})
+    assert list(upkeep.moved(WANTED, there, {TWO: "192.0.2.9:51820"}, WALL)) == []
+    assert list(upkeep.moved(WANTED, observed(WANTED), {TWO: "192.0.2.10:51820"}, WALL)) == []
+    (step,) = upkeep.moved(WANTED, there, {TWO: "192.0.2.10:51820"}, WALL)
     assert step.operation == SetPeer("wg0", "host2", key(2), endpoint="192.0.2.10:51820")
     assert (step.change.expected, step.change.actual) == ("192.0.2.10:51820", "192.0.2.9:51820")
+
+
+def test_who_was_heard_before_the_answer_came_stays_where_it_is() -> None:
+    there = observed(WANTED, seen(2, 10, 10, WALL - 5))
+    assert list(upkeep.moved(WANTED, there, {TWO: "192.0.2.10:51820"}, WALL)) == []
 
 
 def test_an_mtu_that_is_the_hosts_business_is_made_to_fit() -> None:
