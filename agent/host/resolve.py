@@ -20,6 +20,10 @@ SHORT_LIMIT = 0.5
 _MEMORY = 60.0
 _LONGEST = 30.0
 """Seconds after which nobody waits for an answer any more."""
+_FORGOTTEN = 2 * _LONGEST
+"""Seconds after which an answer is too old for whoever comes for it."""
+MOST_AT_ONCE = 16
+"""Look-ups: who is cut off would ask for all of its peers at the same time."""
 
 
 class ResolveError(Exception):
@@ -46,14 +50,18 @@ class Resolver:
 
     def look_up(self, endpoint: str) -> Optional[SocketAddress]:
         """As `resolve`, without waiting: None while there is no answer, then it is there once."""
+        now = time.monotonic()
+        self._asked = {name: one for name, one in self._asked.items() if now - one[1] < _FORGOTTEN}
         asked = self._asked.get(endpoint)
         if asked is None:
-            asked = self._asked[endpoint] = (self._start(endpoint), time.monotonic())
+            if len(self._asked) >= MOST_AT_ONCE:
+                return None
+            asked = self._asked[endpoint] = (self._start(endpoint), now)
         answers, since = asked
         try:
             answer = answers.get_nowait()
         except queue.Empty:
-            if time.monotonic() - since < _LONGEST:
+            if now - since < _LONGEST:
                 return None
             answer = ResolveError("the name server does not answer")
         del self._asked[endpoint]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agent.host import resolve
 from agent.host.device import SocketAddress
-from agent.host.resolve import ResolveError, Resolver
+from agent.host.resolve import MOST_AT_ONCE, ResolveError, Resolver
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,45 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ResolveError, match="does not answer"):
         resolver.look_up("oslo.example.net:5")
     answer.set()
+
+
+def test_a_host_that_is_cut_off_does_not_ask_for_everybody_at_once() -> None:
+    answer = threading.Event()
+    asked: list[str] = []
+
+    def lookup(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        answer.wait(10)
+        return [(0, 0, 0, "", ("192.0.2.7", port))]
+
+    resolver = Resolver(lookup)
+    endpoints = {f"host{number}.example.net:{number + 1}" for number in range(100)}
+    for _ in range(3):
+        assert {resolver.look_up(endpoint) for endpoint in endpoints} == {None}
+    assert len(asked) <= MOST_AT_ONCE
+    answer.set()
+    while endpoints:
+        endpoints = {endpoint for endpoint in endpoints if resolver.look_up(endpoint) is None}
+    assert len(asked) == len(set(asked)) == 100
+
+
+def test_an_answer_that_nobody_came_for_is_not_given_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+    addresses = iter(("192.0.2.1", "192.0.2.2"))
+    now, asked = [0.0], threading.Event()
+
+    def lookup(_: str, port: int, **__: Any) -> list[Any]:
+        asked.wait(10)
+        return [(0, 0, 0, "", (next(addresses), port))]
+
+    monkeypatch.setattr(resolve, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    resolver = Resolver(lookup)
+    assert resolver.look_up("oslo.example.net:5") is None
+    asked.set()
+    while threading.active_count() > before:
+        pass
+    now[0] = 3600.0
+    found = None
+    while found is None:
+        found = resolver.look_up("oslo.example.net:5")
+    assert found == SocketAddress("192.0.2.2", 5)
