@@ -98,14 +98,6 @@ class ObservedFirewall:
 
 
 @dataclass(frozen=True)
-class FittingMtu:
-    """What fits the ways to an interface's peers, in bytes, where the bundle leaves the MTU to the host."""
-
-    interface: str
-    mtu: int
-
-
-@dataclass(frozen=True)
 class Observed:
     """A host's network as far as bundles reach: the interfaces that one names or named, and forwarding.
 
@@ -118,7 +110,6 @@ class Observed:
     interfaces: tuple[ObservedInterface, ...] = ()
     forwarding: bool = False
     firewalls: tuple[ObservedFirewall, ...] = field(default=(), metadata=LATER)
-    fitting: tuple[FittingMtu, ...] = field(default=(), metadata=LATER)
     shared: tuple[Literal["forwarding"], ...] = field(default=(), metadata=LATER)
     rules: tuple[Rule, ...] = field(default=(), metadata=LATER)
     marks_validated: bool = field(default=False, metadata=LATER)

@@ -33,7 +33,6 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
     present = {interface.name: interface for interface in observed.interfaces}
     before = {interface.name: interface for interface in (previous.interfaces if previous else ())}
     routed = {network.place(route) for interface in observed.interfaces for route in interface.routes}
-    fitting = {one.interface: one.mtu for one in observed.fitting}
     adding: list[Step] = []
     removing: list[Step] = []
     for wanted in sorted(
@@ -43,7 +42,7 @@ def converge(bundle: Bundle, observed: Observed, previous: Optional[Bundle]) -> 
         if actual is None or device.is_misfit(wanted, actual):
             adding.append(device.made(wanted, actual))
             actual = ObservedInterface(wanted.name, "kernel", up=False, mtu=0, netns=wanted.netns)
-        adding += device.set_up(wanted, actual, fitting.get(wanted.name))
+        adding += device.set_up(wanted, actual)
         adding += peers.added(wanted, actual, before.get(wanted.name))
         adding += network.added_addresses(wanted, actual)
         if not actual.up:

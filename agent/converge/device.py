@@ -43,8 +43,8 @@ def _placed(backend: str, netns: Optional[str]) -> str:
     return backend if netns is None else f"{backend} in namespace {netns}"
 
 
-def set_up(wanted: Interface, actual: ObservedInterface, fitting: Optional[int]) -> Iterator[Step]:
-    """What is not as wanted; `fitting` is the MTU where the host is to find it, None: not known."""
+def set_up(wanted: Interface, actual: ObservedInterface) -> Iterator[Step]:
+    """What is not as wanted; an MTU that is left to the host is as it should be."""
     name = wanted.name
     if wanted.private_key != actual.private_key:
         expected, found = named(wanted.private_key), named(actual.private_key)
@@ -56,12 +56,12 @@ def set_up(wanted: Interface, actual: ObservedInterface, fitting: Optional[int])
     if wanted.fwmark != actual.fwmark:
         mark = SetDevice(name, fwmark=wanted.fwmark)
         yield change("device", f"{name} fwmark", "change", wanted.fwmark, actual.fwmark, mark)
-    yield from fit(wanted, actual, fitting)
+    if wanted.mtu is not None:
+        yield from fit(actual, wanted.mtu)
 
 
-def fit(wanted: Interface, actual: ObservedInterface, fitting: Optional[int]) -> Iterator[Step]:
-    """The MTU, as wanted or as it fits."""
-    mtu = fitting if wanted.mtu is None else wanted.mtu
-    if mtu not in (None, actual.mtu):
-        item = f"{wanted.name} mtu"
-        yield step("interface", item, mtu, actual.mtu or None, SetLink(wanted.name, mtu=mtu))
+def fit(actual: ObservedInterface, mtu: int) -> Iterator[Step]:
+    """Gives an interface this MTU."""
+    if mtu != actual.mtu:
+        link = SetLink(actual.name, mtu=mtu)
+        yield step("interface", f"{actual.name} mtu", mtu, actual.mtu or None, link)

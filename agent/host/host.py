@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -53,7 +52,7 @@ from agent.operations import (
     SetRoute,
     Step,
 )
-from agent.report import FittingMtu, Observed, ObservedInterface
+from agent.report import Observed, ObservedInterface
 from agent.secret import SecretRef, Secrets
 
 _NO_KEY = bytes(32)
@@ -136,7 +135,6 @@ class Host:
             firewalls=self._surroundings.firewalls(
                 {netns: [one.name for one in walled if one.netns == netns] for netns in known}
             ),
-            fitting=self._fitting(interfaces, present),
             rules=self._observe_rules(),
             marks_validated=self._mark_validation.is_on() and (bool(full) or not self._rules.others_mark()),
             forwarding_left=self._surroundings.forwards_for_us(self._left),
@@ -167,22 +165,23 @@ class Host:
             return None
         return join_endpoint(f"{found.ip}%{found.scope}" if found.scope else found.ip, found.port)
 
-    def _fitting(
-        self, wanted: Iterable[Interface], present: Iterable[ObservedInterface]
-    ) -> tuple[FittingMtu, ...]:
-        """The MTUs of the interfaces that are here and leave theirs to the host."""
-        here = {actual.name: actual for actual in present if actual.answers}
-        found = []
-        for one in wanted:
-            if one.mtu is not None or one.name not in here:
-                continue
-            # What goes to the peers leaves from our own namespace, wherever the interface is.
-            elsewhere = here[one.name].netns is not None
-            link = None if elsewhere else self._network.link(one.name)
-            if elsewhere or link is not None:
-                way = partial(self._network.path_mtu, but=0 if link is None else link.index)
-                found.append(fitting(one, here[one.name], way))
-        return tuple(found)
+    def fitting(self, bundle: Bundle, observed: Observed) -> dict[str, int]:
+        """The MTUs that fit the ways to peers, by the interfaces that are here and leave theirs to the host.
+
+        Raises HostError.
+        """
+        here = {actual.name: actual for actual in observed.interfaces if actual.answers}
+        free = [one for one in bundle.interfaces if one.mtu is None and one.name in here]
+        try:
+            return {one.name: self._fitting(one, here[one.name]) for one in free}
+        except OSError as error:
+            raise HostError(f"the ways to peers cannot be observed: {why(error.errno or 0)}") from error
+
+    def _fitting(self, wanted: Interface, actual: ObservedInterface) -> int:
+        """What goes to the peers leaves from our own namespace, wherever the interface is."""
+        link = self._network.link(wanted.name) if actual.netns is None else None
+        with self._network.paths(but=0 if link is None else link.index) as way:
+            return fitting(wanted, actual, way)
 
     def _observe_rules(self) -> tuple[Rule, ...]:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Optional
 
 from agent.bundle import Interface, split_endpoint
-from agent.report import FittingMtu, ObservedInterface
+from agent.report import ObservedInterface
 
 Way = Callable[[str, int], Optional[int]]
 """From an address and a mark to the MTU of the way, in bytes; None where there is no way."""
@@ -27,7 +27,7 @@ _LEAST = {4: 576, 6: 1280}
 _MOST = 65535 - _OVERHEAD[6]
 
 
-def fitting(wanted: Interface, actual: ObservedInterface, way: Way) -> FittingMtu:
+def fitting(wanted: Interface, actual: ObservedInterface, way: Way) -> int:
     """The MTU for `wanted`, by where the peers of the device that is there are called now.
 
     Who has no peer to call is called by others: then the ways to those that did count, and before any of them
@@ -44,7 +44,7 @@ def fitting(wanted: Interface, actual: ObservedInterface, way: Way) -> FittingMt
         room = [_default(way, wanted.fwmark) - _OVERHEAD[6]]
     versions = (_version(address.partition("/")[0]) for address in wanted.addresses)
     least = _LEAST[max(versions, default=4)]
-    return FittingMtu(wanted.name, max(least, min(_MOST, *room)))
+    return max(least, min(_MOST, *room))
 
 
 def _default(way: Way, mark: int) -> int:

@@ -166,25 +166,16 @@ class Network:
                     return socket.if_indextoname(found["index"])
         return None
 
-    def path_mtu(self, address: str, mark: int, but: int) -> Optional[int]:
-        """The MTU of the way to `address` for what is marked so, None where there is no way.
+    @contextmanager
+    def paths(self, but: int) -> Iterator[Callable[[str, int], Optional[int]]]:
+        """From an address and a mark to the MTU of the way there, None where there is none.
 
         As routes and links have it: what was learned of a path is forgotten after minutes. A way by the link
-        `but` is none.
+        `but` is none. Many are asked for at a time, and leave by few links.
         """
+        known: dict[int, int] = {}
         with netlink() as ip:
-            try:
-                (found,) = ip.route("get", dst=address, flags=_FIB_MATCH, **({"mark": mark} if mark else {}))
-            except NetlinkError as error:
-                if error.code in _NO_WAY:
-                    return None
-                raise
-            links = _leaving(found)
-            if but in links:
-                return None
-            metrics = found.get_attr("RTA_METRICS")
-            said = None if metrics is None else metrics.get_attr("RTAX_MTU")
-            return said or min((_link_mtu(ip, index) for index in links), default=None)
+            yield lambda address, mark: _path_mtu(ip, address, mark, but, known)
 
 
 @contextmanager
@@ -260,10 +251,26 @@ def _leaving(route: Any) -> list[int]:
     return [hop["oif"] for hop in route.get_attr("RTA_MULTIPATH") or ()] if one is None else [one]
 
 
-def _link_mtu(ip: Any, index: int) -> int:
-    (found,) = ip.link("get", index=index)
-    mtu: int = found.get_attr("IFLA_MTU")
-    return mtu
+def _path_mtu(ip: Any, address: str, mark: int, but: int, known: dict[int, int]) -> Optional[int]:
+    """`known` has the MTUs of links, and gets those that are asked for."""
+    try:
+        (found,) = ip.route("get", dst=address, flags=_FIB_MATCH, **({"mark": mark} if mark else {}))
+    except NetlinkError as error:
+        if error.code in _NO_WAY:
+            return None
+        raise
+    links = _leaving(found)
+    if but in links:
+        return None
+    metrics = found.get_attr("RTA_METRICS")
+    said = None if metrics is None else metrics.get_attr("RTAX_MTU")
+    if said:
+        return int(said)
+    for index in links:
+        if index not in known:
+            (link,) = ip.link("get", index=index)
+            known[index] = link.get_attr("IFLA_MTU")
+    return min((known[index] for index in links), default=None)
 
 
 def _index(ip: Any, name: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Callable, Optional, Protocol
 
 from agent import report as reports
@@ -43,6 +43,9 @@ class HostLike(Protocol):
 
     def execute(self, step: Step, secrets: Secrets) -> None:
         """Makes one change."""
+
+    def fitting(self, bundle: Bundle, observed: Observed) -> Mapping[str, int]:
+        """The MTUs that fit now, by the interfaces that leave theirs to the host."""
 
     def look_up(self, endpoint: str) -> Optional[str]:
         """The address that `endpoint` has now, with its port; None: not known yet, ask again soon."""
@@ -166,7 +169,7 @@ class Engine:
         if bundle is None:
             return Converged((), True)
         try:
-            observed = self._observe()
+            observed = self.observe()
         except HostError as error:
             self._problems = (str(error),)
             self._log(f"cannot converge ({why}): {error}")
@@ -175,8 +178,8 @@ class Engine:
         done, problems = self._execute(steps, why)
         if problems:
             done += self._remove(bundle, why)
-        if done and any(interface.mtu is None for interface in bundle.interfaces):
-            done += self._fit(bundle, why)
+        fitted, unfit = self._fit(bundle, None if done else observed, why)
+        done, problems = done + fitted, problems + unfit
         self._problems = tuple(dict.fromkeys(problems))[:MOST_PROBLEMS]
         complete = not problems and not self._stopping()
         if complete:
@@ -188,18 +191,17 @@ class Engine:
         revived = tuple(name for name in _silent(observed) if name in made)
         return Converged(tuple(step.change for step in done), complete, bool(shaken), revived)
 
-    def report(self) -> Report:
-        """The host as it is now. Raises HostError."""
+    def report(self, observed: Optional[Observed] = None) -> Report:
+        """The host as it is now, or as it was `observed` a moment ago. Raises HostError."""
         contents = self._contents
         bundle = contents.bundle
-        observed = self._observe()
+        observed = observed or self.observe()
         now, wall = self._clocks.monotonic(), self._clocks.wall()
         self._tracks = health.follow_all(self._tracks, observed, now, wall)
         pending: tuple[Change, ...] = ()
         links: tuple[reports.Link, ...] = ()
         if bundle is not None:
-            steps = converge(bundle, replace(observed, fitting=()), contents.baseline)
-            pending = tuple(step.change for step in steps)
+            pending = tuple(step.change for step in converge(bundle, observed, contents.baseline))
             links = health.links(bundle, observed, self._tracks, now, wall)
         stored = () if self._store_problem is None else (self._store_problem,)
         silent = tuple(str(SilentError(name)) for name in _silent(observed))
@@ -212,7 +214,7 @@ class Engine:
             revision=None if bundle is None else bundle.revision,
             digest=None if bundle is None else bundle.digest(),
             secrets=tuple(sorted(contents.secrets)),
-            observed=replace(observed, fitting=()),
+            observed=observed,
             pending=pending,
             links=links,
             problems=tuple(dict.fromkeys(stored + self._problems + silent + self._notes())),
@@ -229,12 +231,12 @@ class Engine:
         bundle = self._contents.bundle
         if bundle is None:
             return frozenset()
-        observed = self._observe()
+        observed = self.observe()
         lacking = learned.lacking(self._learned, bundle, observed)
         for step in lacking:
             self._host.execute(step, self._contents.secrets)
         if lacking:
-            observed = self._observe()
+            observed = self.observe()
         now, wall = self._clocks.monotonic(), self._clocks.wall()
         self._tracks = health.follow_all(self._tracks, observed, now, wall)
         called = probe.send(probe.calls(bundle, observed, wall, self._shaken))
@@ -246,7 +248,7 @@ class Engine:
         """Those of `called` that there is no session with still, or no word from. Raises HostError."""
         if not called:
             return frozenset()
-        peers = health.peers_of(self._observe())
+        peers = health.peers_of(self.observe())
         wall = self._clocks.wall()
         return frozenset(
             key
@@ -254,20 +256,20 @@ class Engine:
             if key in peers and (key in self._shaken or not health.is_fresh(peers[key], wall))
         )
 
-    def keep_up(self) -> bool:
+    def keep_up(self, observed: Optional[Observed] = None) -> bool:
         """Does what follows from changes around the host; whether answers of name servers are awaited.
 
-        Raises HostError.
+        `observed`: as in `report`. Raises HostError.
         """
         bundle = self._contents.bundle
         if bundle is None:
             return False
-        observed = self._observe()
+        observed = observed or self.observe()
         now, wall = self._clocks.monotonic(), self._clocks.wall()
         self._seen, wanted = upkeep.unheard(self._seen, bundle, observed, now, wall)
         self._asking.update(wanted)
         moved = tuple(upkeep.moved(bundle, observed, self._answers(), wall))
-        self._execute(upkeep.fitted(bundle, observed), "the way to its peers changed")
+        self._fit(bundle, observed, "the way to its peers changed")
         done, _ = self._execute(moved, "called in vain")
         if done:
             self.call()
@@ -286,15 +288,22 @@ class Engine:
                 found[key] = address
         return found
 
-    def _fit(self, bundle: Bundle, why: str) -> list[Step]:
-        """A device has its MTU once its peers are there: the ways to them tell what fits."""
-        try:
-            observed = self._observe()
-        except HostError:
-            return []
-        return self._execute(upkeep.fitted(bundle, observed), why)[0]
+    def _fit(self, bundle: Bundle, observed: Optional[Observed], why: str) -> tuple[list[Step], list[str]]:
+        """MTUs that are left to the host; once the peers are there, the ways to them tell what fits.
 
-    def _observe(self) -> Observed:
+        `observed`: None where that is not how it is any more. Returns what was done, and what failed.
+        """
+        if all(interface.mtu is not None for interface in bundle.interfaces):
+            return [], []
+        try:
+            observed = observed or self.observe()
+            fitting = self._host.fitting(bundle, observed)
+        except HostError as error:
+            return [], [str(error)]
+        return self._execute(upkeep.fitted(observed, fitting), why)
+
+    def observe(self) -> Observed:
+        """This fleet's part of the host, as it is now. Raises HostError."""
         contents = self._contents
         secrets = contents.secrets
         if self._retired:
@@ -355,7 +364,7 @@ class Engine:
         A name that does not resolve, or a missing nftables, must not keep peers alive that left the fleet.
         """
         try:
-            steps = converge(bundle, self._observe(), self._contents.baseline)
+            steps = converge(bundle, self.observe(), self._contents.baseline)
         except HostError:
             return []
         removals = [step for step in steps if step.change.action == "remove"]

@@ -129,14 +129,15 @@ class Member:
 
     def _observe(self, now: float) -> bool:
         """Follows the links, and finds what the look-ups cannot; whether to do so again before long."""
-        report = self.engine.report()
+        observed = self.engine.observe()
+        report = self.engine.report(observed)
         bundle = self.engine.bundle
-        hangs = any(not interface.answers for interface in report.observed.interfaces)
+        hangs = any(not interface.answers for interface in observed.interfaces)
         # Nobody could be called to mend it: whoever calls from outside is not answered.
         cut_off = bool(full_tunnels(bundle)) and any(one.layer == "firewall" for one in report.pending)
         if bundle is not None and report.pending and (bundle.self_heal or hangs or cut_off):
             self._keeper.heal(now)
-        return not hangs and self.engine.keep_up()
+        return not hangs and self.engine.keep_up(observed)
 
     def _say(self, text: str, step: Optional[Step] = None) -> None:
         """To the log, with what `step` is about."""

@@ -78,13 +78,11 @@ def moved(bundle: Bundle, observed: Observed, answers: Mapping[PeerKey, str], wa
                 yield Step(change, endpoint)
 
 
-def fitted(bundle: Bundle, observed: Observed) -> Iterator[Step]:
-    """The steps for interfaces whose bundle leaves the MTU to the host, and that have another than fits."""
-    present = {actual.name: actual for actual in observed.interfaces}
-    fitting = {one.interface: one.mtu for one in observed.fitting}
-    for wanted in bundle.interfaces:
-        if wanted.mtu is None and wanted.name in present:
-            yield from fit(wanted, present[wanted.name], fitting.get(wanted.name))
+def fitted(observed: Observed, fitting: Mapping[str, int]) -> Iterator[Step]:
+    """The steps for interfaces that have another MTU than fits, which is in `fitting`."""
+    for actual in observed.interfaces:
+        if actual.name in fitting:
+            yield from fit(actual, fitting[actual.name])
 
 
 def _in_vain(before: Seen, after: ObservedPeer, wall: float) -> bool:

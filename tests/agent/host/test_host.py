@@ -6,9 +6,11 @@ import base64
 import errno
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional, cast
+from typing import Any, Callable, Optional, cast
 
 import pytest
 
@@ -73,6 +75,10 @@ class FakeNetwork:
     def remove_link(self, name: str) -> None:
         self._do("remove_link", name)
         del self.links[name]
+
+    @contextmanager
+    def paths(self, but: int) -> Iterator[Callable[[str, int], Optional[int]]]:
+        yield lambda address, mark: self._do("path_mtu", address, mark, but)
 
     def __getattr__(self, name: str) -> Any:
         return lambda *arguments, **_: self._do(name, *arguments)
@@ -264,8 +270,18 @@ def test_whatever_cannot_be_observed_is_said_and_no_fault() -> None:
     world.network.fails["path_mtu"] = errno.ENOBUFS
     wanted = bundle("wg0")
     unsized = replace(wanted, interfaces=(replace(wanted.interfaces[0], mtu=None),))
+    observed = world.host.observe(unsized, SECRETS, ())
     with pytest.raises(HostError, match="cannot be observed: No buffer space"):
-        world.host.observe(unsized, SECRETS, ())
+        world.host.fitting(unsized, observed)
+
+
+def test_the_mtu_fits_where_it_is_left_to_the_host() -> None:
+    world = World(wg0=KERNEL, wg1=KERNEL)
+    wanted = bundle("wg0", "wg1", "wg2")
+    free = tuple(replace(one, mtu=None) if one.name != "wg1" else one for one in wanted.interfaces)
+    unsized = replace(wanted, interfaces=free)
+    observed = world.host.observe(unsized, SECRETS, ())
+    assert world.host.fitting(unsized, observed) == {"wg0": 1420}
 
 
 def test_auto_is_the_kernels_where_it_can() -> None:

@@ -57,4 +57,5 @@ def test_without_ipv6_there_is_no_way_for_it(monkeypatch: pytest.MonkeyPatch, er
         yield Kernel()
 
     monkeypatch.setattr(network, "_open", connected)
-    assert network.Network().path_mtu("2001:db8::1", 7, 3) is None
+    with network.Network().paths(but=3) as way:
+        assert way("2001:db8::1", 7) is None

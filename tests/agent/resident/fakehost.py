@@ -15,7 +15,7 @@ from agent.bundle import Bundle, Interface, Peer
 from agent.host.errors import HostError
 from agent.netns import Place
 from agent.operations import AddInterface, RemoveInterface, SetLink, SetPeer, Step
-from agent.report import Change, FittingMtu, Observed, ObservedInterface, ObservedPeer
+from agent.report import Change, Observed, ObservedInterface, ObservedPeer
 from agent.secret import Secrets
 
 
@@ -51,7 +51,7 @@ class FakeHost:
     hanging: set[str] = field(default_factory=set)
     bundle: Optional[Bundle] = None
     names: dict[str, Optional[str]] = field(default_factory=dict)
-    fitting: int = 1420
+    fits: int = 1420
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
@@ -75,8 +75,12 @@ class FakeHost:
                 for device in self.devices.values()
                 if device.name in looked_at
             ),
-            fitting=tuple(FittingMtu(name, self.fitting) for name in self.devices),
         )
+
+    def fitting(self, bundle: Bundle, observed: Observed) -> dict[str, int]:
+        return {
+            one.name: self.fits for one in bundle.interfaces if one.mtu is None and one.name in self.devices
+        }
 
     def look_up(self, endpoint: str) -> Optional[str]:
         """An endpoint that is not among `names` has no address; None there: nobody has answered yet."""

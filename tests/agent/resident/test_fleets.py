@@ -14,7 +14,6 @@ from agent import bundle as bundles
 from agent.bundle import Bundle, Gateway, Route
 from agent.host.errors import HostError
 from agent.netns import Place
-from agent.operations import Step
 from agent.report import Observed, OtherFleet, Report
 from agent.resident import member as module
 from agent.resident.admission import RefusedError
@@ -23,18 +22,18 @@ from agent.resident.fleets import Fleets
 from agent.resident.member import Surroundings
 from agent.resident.store import Store, StoreError
 from agent.secret import Secrets
+from tests.agent.resident.onehost import OneHost
 from tests.agent.samples import FLEET, OTHER_FLEET, bundle, interface, other, peer, secrets_of
-from tests.agent.simulated_host import SimulatedHost
 
 NEW_FLEET = "ef" * 16
 GATEWAY = Gateway(clamp_mss=True)
 
 
-class OneHost:
-    """Does what converge asks for, and shows everybody the firewall tables of all."""
+class SharedHost(OneHost):
+    """Shows everybody the firewall tables of all."""
 
     def __init__(self) -> None:
-        self.simulated = SimulatedHost()
+        super().__init__()
         self.broken: set[str] = set()
 
     def observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
@@ -46,9 +45,6 @@ class OneHost:
         found = tuple(interface for interface in seen.interfaces if interface.name in looked_at)
         return replace(seen, interfaces=found)
 
-    def execute(self, step: Step, secrets: Secrets) -> None:
-        self.simulated.execute(step)
-
     def look_up(self, endpoint: str) -> Optional[str]:
         raise HostError(f"{endpoint} does not resolve")
 
@@ -58,7 +54,7 @@ class World:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.host = OneHost()
+        self.host = SharedHost()
         self.fleets = self.start()
 
     def start(self) -> Fleets:

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
-from agent.bundle import Bundle, Route
-from agent.netns import Place
+from agent.bundle import Route
 from agent.operations import Step
-from agent.report import Observed
 from agent.resident.engine import Clocks
 from agent.resident.keeper import RETRY
 from agent.resident.member import Member, Surroundings
 from agent.resident.store import Store
 from agent.secret import Secrets
+from tests.agent.resident.onehost import OneHost
 from tests.agent.samples import bundle, interface, peer, secrets_of
-from tests.agent.simulated_host import SimulatedHost
-
-
-class OneHost:
-    """Does what converge asks for; no endpoint has a name."""
-
-    def __init__(self) -> None:
-        self.simulated = SimulatedHost()
-
-    def observe(self, bundle: Optional[Bundle], secrets: Secrets, made: Iterable[Place]) -> Observed:
-        return self.simulated.observe()
-
-    def execute(self, step: Step, secrets: Secrets) -> None:
-        self.simulated.execute(step)
-
-    def look_up(self, endpoint: str) -> Optional[str]:
-        return endpoint
 
 
 def test_a_guard_that_went_is_back_before_anybody_asks(tmp_path: Path) -> None:

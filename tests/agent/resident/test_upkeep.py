@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent.operations import SetLink, SetPeer
-from agent.report import FittingMtu, Observed, ObservedPeer
+from agent.report import Observed, ObservedPeer
 from agent.resident import upkeep
 from agent.resident.health import PeerKey
 from agent.resident.upkeep import Seen
@@ -83,12 +83,8 @@ def test_who_was_heard_before_the_answer_came_stays_where_it_is() -> None:
 
 
 def test_an_mtu_that_is_the_hosts_business_is_made_to_fit() -> None:
-    free = bundle(
-        1, [interface(mtu=None), interface("wg1", mtu=1400, routes=()), interface("wg2", mtu=None, routes=())]
-    )
-    (device,) = observed(free).interfaces
-    devices = tuple(replace(device, name=name, mtu=1420) for name in ("wg0", "wg1"))
-    fitting = tuple(FittingMtu(name, 1380) for name in ("wg0", "wg1", "wg2"))
-    (step,) = upkeep.fitted(free, Observed(devices, fitting=fitting))
+    (device,) = observed(bundle(1, [interface()])).interfaces
+    there = Observed(tuple(replace(device, name=name, mtu=1420) for name in ("wg0", "wg1")))
+    (step,) = upkeep.fitted(there, {"wg0": 1380, "wg2": 1380})
     assert step.operation == SetLink("wg0", mtu=1380)
-    assert list(upkeep.fitted(free, Observed(devices))) == []
+    assert list(upkeep.fitted(there, {})) == []
