@@ -299,6 +299,7 @@ class Engine:
             observed = observed or self.observe()
             fitting = self._host.fitting(bundle, observed)
         except HostError as error:
+            self._log(f"no MTU can be found ({why}): {error}")
             return [], [str(error)]
         return self._execute(upkeep.fitted(observed, fitting), why)
 
