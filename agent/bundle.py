@@ -28,7 +28,9 @@ Backend = Literal["auto", "kernel", "userspace"]
 
 EVERYTHING = ("0.0.0.0/0", "::/0")
 
-_KERNELS_TABLES = (253, 254, 255)  # include/uapi/linux/rtnetlink.h: default, main, local
+KERNEL_TABLES = DEFAULT_TABLE, MAIN_TABLE, LOCAL_TABLE = (253, 254, 255)
+"""Routing tables of the kernel's own (include/uapi/linux/rtnetlink.h)."""
+
 _CHECKED = 1 << 17
 """How many values are remembered as good: in a mesh of a thousand hosts each occurs a thousand times."""
 
@@ -158,7 +160,7 @@ class Interface:
         if not route.is_everything or self.netns is not None:
             if route.table is not None:
                 raise ValueError(f"route {route.destination}: its table is the main one")
-        elif not self.fwmark or self.fwmark in _KERNELS_TABLES:
+        elif not self.fwmark or self.fwmark in KERNEL_TABLES:
             raise ValueError(
                 f"route {route.destination}: without a fwmark (other than 253 to 255) the tunnel's own "
                 "datagrams would go into the tunnel"

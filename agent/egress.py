@@ -15,11 +15,10 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Literal, Optional
 
-from agent.bundle import Bundle, Interface, Peer
+from agent.bundle import MAIN_TABLE, Bundle, Interface, Peer
 
 Version = Literal[4, 6]
 
-MAIN_TABLE = 254
 SPECIFIC_PRIORITY = 32764
 TUNNEL_PRIORITY = 32765
 """Right before the main table's own rule, 32766: whatever an operator asks for comes first."""

@@ -20,14 +20,13 @@ from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink import NLM_F_DUMP_INTR
 from pyroute2.netlink.exceptions import NetlinkError
 
-from agent.bundle import Route
+from agent.bundle import MAIN_TABLE, Route
 from agent.netns import opened
 
 PROTOCOL = 119
 """Marks routes as ours (rtnetlink(7), rtm_protocol); not among those of iproute2's rt_protos."""
 
 # include/uapi/linux/rtnetlink.h, if_addr.h, if.h
-_MAIN_TABLE = 254
 _UNICAST = 1
 _NODAD = 0x02
 _UP = 0x1
@@ -104,7 +103,7 @@ class Network:
     def addresses(self, index: int) -> tuple[str, ...]:
         """`a.b.c.d/len` of both families."""
         with netlink() as ip:
-            return tuple(_address(found) for found in dump(lambda: ip.get_addr(index=index)))
+            return tuple(address_of(found) for found in dump(lambda: ip.get_addr(index=index)))
 
     def add_address(self, name: str, address: str) -> None:
         """A WireGuard device has no neighbours to ask whether they use the address too."""
@@ -162,7 +161,7 @@ class Network:
             link = _link(ip, but)
             here = None if link is None else link.index
             for found in dump(lambda: ip.get_addr(family=family)):
-                if found["index"] != here and ipaddress.ip_interface(_address(found)).network == network:
+                if found["index"] != here and ipaddress.ip_interface(address_of(found)).network == network:
                     return socket.if_indextoname(found["index"])
         return None
 
@@ -280,7 +279,8 @@ def _index(ip: Any, name: str) -> int:
     return link.index
 
 
-def _address(found: Any) -> str:
+def address_of(found: Any) -> str:
+    """`a.b.c.d/len` of what a dump has."""
     own = found.get_attr("IFA_LOCAL") or found.get_attr("IFA_ADDRESS")
     return f"{own}/{found['prefixlen']}"
 
@@ -291,11 +291,11 @@ def _destination(route: Any) -> str:
 
 
 def _route(index: int, route: Route) -> dict[str, Any]:
-    table = _MAIN_TABLE if route.table is None else route.table
+    table = MAIN_TABLE if route.table is None else route.table
     return {"dst": route.destination, "oif": index, "proto": PROTOCOL, "table": table}
 
 
 def _table(found: Any) -> Optional[int]:
     """As Route has it."""
-    table = int(found.get_attr("RTA_TABLE", _MAIN_TABLE))
-    return None if table == _MAIN_TABLE else table
+    table = int(found.get_attr("RTA_TABLE", MAIN_TABLE))
+    return None if table == MAIN_TABLE else table

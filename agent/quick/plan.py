@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Optional
 
+from agent.bundle import KERNEL_TABLES
 from agent.operations import AddInterface, RemoveInterface, SetLink
 from agent.quick import guard
 from agent.quick.conf import AUTO, OFF, QuickConf
@@ -45,7 +46,6 @@ from agent.quick.steps import (
 from agent.wg import text
 
 _FIRST_TABLE = 51820
-_KERNEL_TABLES = range(253, 256)  # include/uapi/linux/rtnetlink.h: default, main, local
 _USUAL_MTU = 1500
 _OVERHEAD = 80  # IPv6 40, UDP 8, WireGuard 32
 _RECORD = re.compile(r"([A-Za-z0-9-]+)\*")
@@ -119,7 +119,7 @@ def make(conf: QuickConf, stripped: str) -> tuple[Step, ...]:
     `stripped` is what the file has for wg (`Parts.stripped`). Raises PlanError.
     """
     mark = conf.device.fwmark or 0
-    if mark in _KERNEL_TABLES and conf.table == AUTO and any(_is_default(p) for p in prefixes(conf)):
+    if mark in KERNEL_TABLES and conf.table == AUTO and any(_is_default(p) for p in prefixes(conf)):
         raise PlanError(
             f"{conf.interface}: FwMark {mark} is one of the kernel's own routing tables: take another number"
         )

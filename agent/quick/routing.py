@@ -13,46 +13,32 @@ import re
 import socket
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from agent.host.network import PROTOCOL, dump, netlink
+from agent.bundle import DEFAULT_TABLE, LOCAL_TABLE, MAIN_TABLE
+from agent.host.network import PROTOCOL, address_of, dump, netlink
+from agent.host.rules import FAMILIES, Lookup, leads_unmarked, listed
 from agent.quick.guard import Family
 from agent.quick.plan import Rules, Way
 
-# include/uapi/linux/rtnetlink.h, fib_rules.h
-_MAIN_TABLE = 254
+# include/uapi/linux/rtnetlink.h
 _OF_BOOT = 3
 _MADE_UP = 0x800  # include/uapi/linux/if_addr.h, IFA_F_STABLE_PRIVACY
 _EVERYWHERE, _ON_LINK = 0, 253
-_TO_TABLE = 1
-_INVERT = 0x2
-_UNSET = 0xFFFFFFFF
 
-_FAMILIES: dict[Family, int] = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 _TABLE_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]+")
-_TABLES = {"default": 253, "main": _MAIN_TABLE, "local": 255}
+_TABLES = {"default": DEFAULT_TABLE, "main": MAIN_TABLE, "local": LOCAL_TABLE}
 _TABLE_FOLDERS = (Path("/etc/iproute2"), Path("/usr/share/iproute2"), Path("/usr/lib/iproute2"))
 
 
-class Rule(NamedTuple):
-    """What is for all packets but those with `but_mark`, looks into `table`.
-
-    `specific`: default routes of the table do not count.
-    """
-
-    table: int
-    but_mark: Optional[int] = None
-    specific: bool = False
-
-
-def tunnel_rule(mark: int) -> Rule:
+def tunnel_rule(mark: int) -> Lookup:
     """What is not marked so looks into the table of this number."""
-    return Rule(mark, but_mark=mark)
+    return Lookup(mark, but_mark=mark)
 
 
-MAIN_RULE = Rule(_MAIN_TABLE, specific=True)
+MAIN_RULE = Lookup(MAIN_TABLE, specific=True)
 
 
 class Routing:
@@ -70,14 +56,14 @@ class Routing:
     def default_way(self) -> Way:
         """The first default route of the main table (IPv4)."""
         with netlink() as ip:
-            routes = dump(partial(ip.get_routes, family=_FAMILIES[4], table=_MAIN_TABLE))
-            found = [route for route in routes if not route["dst_len"] and _table(route) == _MAIN_TABLE]
+            routes = dump(partial(ip.get_routes, family=FAMILIES[4], table=MAIN_TABLE))
+            found = [route for route in routes if not route["dst_len"] and _table(route) == MAIN_TABLE]
             return _way(ip, found[0]) if found else Way()
 
     def tables(self) -> frozenset[int]:
         """Those that have routes, of either family."""
         with netlink() as ip:
-            routes = [dump(partial(ip.get_routes, family=family)) for family in _FAMILIES.values()]
+            routes = [dump(partial(ip.get_routes, family=family)) for family in FAMILIES.values()]
             return frozenset(_table(route) for of_family in routes for route in of_family)
 
     def rules(self, family: Family, mark: int) -> Rules:
@@ -89,18 +75,15 @@ class Routing:
     def tunnels(self, family: Family) -> int:
         """How many rules lead what has not their mark elsewhere, those of fleets included."""
         with netlink() as ip:
-            found = dump(partial(ip.get_rules, family=_FAMILIES[family]))
-            return sum(bool(rule["flags"] & _INVERT and rule.get_attr("FRA_FWMARK")) for rule in found)
+            found = dump(partial(ip.get_rules, family=FAMILIES[family]))
+            return sum(map(leads_unmarked, found))
 
     def addresses(self, name: str) -> tuple[str, ...]:
         """`IP/LENGTH` of both families, without those that the kernel makes up by itself for a TUN device."""
         with netlink() as ip:
             found = dump(partial(ip.get_addr, index=_index(name)))
         lasting = [one for one in found if not one.get_attr("IFA_FLAGS", one["flags"]) & _MADE_UP]
-        return tuple(
-            f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}"
-            for one in lasting
-        )
+        return tuple(map(address_of, lasting))
 
     def add_address(self, name: str, prefix: str) -> None:
         """EEXIST where it is there already."""
@@ -115,27 +98,27 @@ class Routing:
                 "add",
                 dst=destination,
                 oif=_index(name),
-                table=_MAIN_TABLE if table is None else table,
+                table=MAIN_TABLE if table is None else table,
                 proto=_OF_BOOT,
                 scope=_EVERYWHERE if ":" in destination else _ON_LINK,
             )
 
-    def add_rule(self, family: Family, rule: Rule) -> None:
+    def add_rule(self, family: Family, rule: Lookup) -> None:
         """Puts a rule where the kernel puts one whose place nobody says.
 
         Source: net/core/fib_rules.c, fib_default_rule_pref: before the second one that there is.
         """
         with netlink() as ip:
-            before = dump(partial(ip.get_rules, family=_FAMILIES[family]))[1:2]
+            before = dump(partial(ip.get_rules, family=FAMILIES[family]))[1:2]
             priority = before[0].get_attr("FRA_PRIORITY", 0) if before else 0
-            ip.rule("add", priority=max(0, priority - 1), **_words(family, rule))
+            ip.rule("add", priority=max(0, priority - 1), **rule.words(family))
 
-    def remove_rule(self, family: Family, rule: Rule) -> None:
+    def remove_rule(self, family: Family, rule: Lookup) -> None:
         """Removes the first such rule that is no fleet's. ENOENT where there is none."""
         with netlink() as ip:
             for found, priority in _rules(ip, family):
                 if found == rule:
-                    ip.rule("del", priority=priority, **_words(family, rule))
+                    ip.rule("del", priority=priority, **rule.words(family))
                     return
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
@@ -158,40 +141,10 @@ def table_number(table: str) -> int:
     return known[table]
 
 
-def _rules(ip: Any, family: Family) -> list[tuple[Rule, int]]:
+def _rules(ip: Any, family: Family) -> list[tuple[Lookup, int]]:
     """Rules with their priorities; without those that are a fleet's, or ask for more than ours do."""
-    listed = []
-    for found in dump(partial(ip.get_rules, family=_FAMILIES[family])):
-        attributes = dict(found["attrs"])
-        priority = attributes.pop("FRA_PRIORITY", 0)
-        rule = _rule(found, attributes)
-        if rule is not None:
-            listed.append((rule, priority))
-    return listed
-
-
-def _rule(found: Any, attributes: dict[str, Any]) -> Optional[Rule]:
-    mark = attributes.pop("FRA_FWMARK", None) or None
-    suppressed = attributes.pop("FRA_SUPPRESS_PREFIXLEN", _UNSET)
-    table = attributes.pop("FRA_TABLE", found["table"])
-    fits = (
-        attributes.pop("FRA_PROTOCOL", 0) != PROTOCOL
-        and attributes.pop("FRA_FWMASK", _UNSET) in (_UNSET, 0 if mark is None else _UNSET)
-        and found["action"] == _TO_TABLE
-        and bool(found["flags"] & _INVERT) == (mark is not None)
-        and suppressed in (0, _UNSET)
-        and not (found["src_len"] or found["dst_len"] or found["tos"])
-    )
-    return Rule(table, mark, suppressed == 0) if fits and not attributes else None
-
-
-def _words(family: Family, rule: Rule) -> dict[str, Any]:
-    words: dict[str, Any] = {"family": _FAMILIES[family], "table": rule.table}
-    if rule.but_mark is not None:
-        words.update(fwmark=rule.but_mark, fwmask=_UNSET, flags=_INVERT)
-    if rule.specific:
-        words["suppress_prefixlen"] = 0
-    return words
+    found = map(listed, dump(partial(ip.get_rules, family=FAMILIES[family])))
+    return [(one.lookup, one.priority) for one in found if one is not None and one.protocol != PROTOCOL]
 
 
 def _way(ip: Any, route: Any) -> Way:

@@ -26,7 +26,8 @@ MARKED = {**EVERYTHING, "FRA_FWMARK": 7, "FRA_FWMASK": 0xFFFFFFFF}
 
 def message(flags: int = 0, action: int = 1, **attributes: Any) -> dict[str, Any]:
     listed = list(attributes.items())
-    return {"header": {"flags": 0}, "attrs": listed, "flags": flags, "action": action, "table": 252}
+    header = {"src_len": 0, "dst_len": 0, "tos": 0, "table": 252, "action": action, "flags": flags}
+    return {"header": {"flags": 0}, "attrs": listed, **header}
 
 
 def listed(monkeypatch: pytest.MonkeyPatch, *found: dict[str, Any], v6: int = 0) -> tuple[Rule, ...]:
@@ -55,6 +56,7 @@ def test_what_is_ours_is_told_from_what_is_not(monkeypatch: pytest.MonkeyPatch) 
         message(action=6, **EVERYTHING),
         message(flags=2, **EVERYTHING),
         message(**MARKED),
+        {**message(**EVERYTHING), "tos": 4},
         message(flags=2, **{**MARKED, "FRA_FWMASK": 0xFF}),
     )
     found = listed(monkeypatch, message(**specific), *others, message(flags=2, **MARKED))
