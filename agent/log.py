@@ -22,7 +22,7 @@ _INFO, _WARNING = 6, 4
 def log(text: str, *, warning: bool = False, **fields: Optional[str]) -> None:
     """Prints `text` as one line. Neither it nor `fields` may hold a secret; a None is no field."""
     line = " ".join(text.split())
-    if _is_journal() and _sent(line, _WARNING if warning else _INFO, fields):
+    if is_journal() and _sent(line, _WARNING if warning else _INFO, fields):
         return
     if "JOURNAL_STREAM" not in os.environ:
         line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}"
@@ -38,7 +38,7 @@ def entry(line: str, priority: int, fields: dict[str, Optional[str]]) -> bytes:
     return "".join(f"{name}={' '.join(value.split())}\n" for name, value in values.items()).encode()
 
 
-def _is_journal() -> bool:
+def is_journal() -> bool:
     """Whether stderr is what systemd connected with its journal (systemd.exec(5), JOURNAL_STREAM)."""
     try:
         found = os.fstat(sys.stderr.fileno())

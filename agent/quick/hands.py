@@ -10,17 +10,17 @@ import errno
 import os
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from agent import places
 from agent.host.device import DeviceEdit, DeviceState, SocketAddress
 from agent.host.errors import HostError
 from agent.host.network import LinkState, Network
+from agent.host.process import start_tunnel
 from agent.host.switch import MarkValidation
-from agent.host.tunnel import Tunnels
+from agent.host.tunnel import Process, Tunnels
 from agent.host.userspace import UserspaceDevice
+from agent.log import is_journal
 from agent.operations import AddInterface, RemoveInterface, SetLink
 from agent.quick.conf import Parts, QuickConf
 from agent.quick.facts import Facts
@@ -205,20 +205,6 @@ def _check(line: str, status: int) -> None:
         raise StepError(f"{line}: ended with status {status}", status)
 
 
-def _spawn(interface: str) -> subprocess.Popen[bytes]:
-    """A tunnel process of its own session, which lives on; only a journal goes on hearing it.
-
-    Source: systemd.exec(5), JOURNAL_STREAM.
-    """
-    journal = False
-    with suppress(OSError):
-        stderr = os.fstat(_STDERR)
-        journal = os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
-    return subprocess.Popen(
-        [*places.program(), "tunnel", interface, "--log-stdout"],
-        stdin=subprocess.DEVNULL,
-        stdout=_STDERR if journal else subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        cwd="/",
-    )
+def _spawn(interface: str) -> Process:
+    """A tunnel process that lives on; only a journal goes on hearing it."""
+    return start_tunnel(interface, _STDERR if is_journal() else subprocess.DEVNULL)

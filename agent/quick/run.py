@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -31,6 +31,7 @@ from agent.quick.steps import (
     StepError,
     UnsetDns,
 )
+from agent.stderr import say, write
 from agent.wg.config import ConfigError
 
 if TYPE_CHECKING:
@@ -87,15 +88,15 @@ def run(command: str, words: list[str]) -> int:
         sys.stdout.write(USAGE)
         return 0
     if len(words) != 1:
-        _write(USAGE)
+        write(USAGE)
         return 1
     try:
         return _COMMANDS[command](words[0])
     except (RefusedError, ConfigError) as error:
-        _say(str(error))
+        say(str(error))
         return 1
     except OSError as error:
-        _say(f"{words[0]}: {error.strerror or error}")
+        say(f"{words[0]}: {error.strerror or error}")
         return 1
 
 
@@ -108,7 +109,7 @@ def _up(word: str) -> int:
     if (conf.pre_up or conf.post_up or conf.pre_down or conf.post_down) and hands.lacks_shell():
         raise RefusedError(f"{file.said}: its hooks need bash: install it, or take PreUp and the like out")
     for warning in conf.device.warnings:
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
     done: list[Step] = []
     with _signals() as signals:
         try:
@@ -116,7 +117,7 @@ def _up(word: str) -> int:
             facts = hands.facts.up(hands.device())
             _carry_out(hands, plan.connect(conf, facts), done, signals)
         except (PlanError, InterruptedUpError, OSError, StepError) as error:
-            _say(str(error))
+            say(str(error))
             _undo(hands, conf, done)
             return int(getattr(error, "status", 1))
     return 0
@@ -139,7 +140,7 @@ def _down(word: str) -> int:
                     if not isinstance(step, _MAY_FAIL):
                         raise
         except (InterruptedUpError, StepError) as error:
-            _say(str(error))
+            say(str(error))
             return error.status
     return 0
 
@@ -149,7 +150,7 @@ def _save(word: str) -> int:
     conf, parts = parse(file.text, file.said), split(file.text, file.said)
     hands = _hands(conf, parts, file)
     _check_wireguard(hands, conf)
-    _write(f"[#] wg showconf {conf.interface}\n")
+    write(f"[#] wg showconf {conf.interface}\n")
     hands.save()
     return 0
 
@@ -174,7 +175,7 @@ def _find(word: str) -> _File:
         raise RefusedError(f"`{said}' does not exist{beside}")
     text = real.read_bytes().decode("utf-8", "surrogateescape")
     if real.stat().st_mode & real.parent.stat().st_mode & _OTHERS:
-        _write(f"Warning: `{real}' is world accessible\n")
+        write(f"Warning: `{real}' is world accessible\n")
     return _File(said, real, text)
 
 
@@ -195,7 +196,7 @@ def _hands(conf: QuickConf, parts: Parts, file: _File) -> Hands:
             f'{conf.interface} belongs to fleet "{fleet}" on this host, whose agent keeps it as it is: give '
             f"{file.said} another name, or take the host out of that fleet"
         )
-    return Hands(conf, parts, file.said, file.real, lambda line: _write(f"{line}\n"))
+    return Hands(conf, parts, file.said, file.real, lambda line: write(f"{line}\n"))
 
 
 def _check_wireguard(hands: Hands, conf: QuickConf) -> None:
@@ -227,13 +228,13 @@ def _undo(hands: Hands, conf: QuickConf, done: list[Step]) -> None:
     try:
         steps = plan.abandon(conf, done, hands.facts.down(mark, plan.prefixes(conf)))
     except OSError as error:
-        _say(f"{conf.interface} cannot be undone: {error.strerror or error}")
+        say(f"{conf.interface} cannot be undone: {error.strerror or error}")
         return
     for step in steps:
         try:
             hands.carry_out(step)
         except StepError as error:
-            _say(str(error))
+            say(str(error))
 
 
 @contextmanager
@@ -249,15 +250,3 @@ def _signals() -> Iterator[_Signals]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-def _say(line: str) -> None:
-    _write(f"fleet-agent: {line}\n")
-
-
-def _write(text: str) -> None:
-    """To stderr, at once, for programs write there too; a closed one keeps nothing from being done."""
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            sys.stderr.write(text)
-            sys.stderr.flush()

@@ -14,7 +14,6 @@ import resource
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 import traceback
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from agent import places
+from agent.host.process import start_tunnel
 from agent.log import log
 from agent.resident.admission import RefusedError
 from agent.resident.answers import answer, refusal
@@ -211,25 +211,12 @@ def _take_small_pages() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
-def start_tunnel(interface: str) -> subprocess.Popen[bytes]:
-    """A tunnel process of its own session: it outlives the agent.
-
-    What it says until it runs is for us to read, and then goes where our messages go.
-    """
-    return subprocess.Popen(
-        [*places.program(), "tunnel", interface, "--log-stdout"],
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno(),
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        cwd="/",
-    )
-
-
 def _host() -> HostLike:
     from agent.host.host import Host
 
-    return Host(spawn=TunnelUnit if _has_units(os.environ) else start_tunnel)
+    if _has_units(os.environ):
+        return Host(spawn=TunnelUnit)
+    return Host(spawn=partial(start_tunnel, heard_by=sys.stderr.fileno()))
 
 
 def _has_units(environ: Mapping[str, str]) -> bool:

@@ -11,13 +11,13 @@ import os
 import re
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Optional
 
+from agent.stderr import write
 from agent.tunnel.control import ControlSocket
 from agent.tunnel.errors import StartError
 from agent.tunnel.link import LinkWatch
@@ -134,7 +134,4 @@ def _stop_signal() -> Iterator[int]:
 
 
 def _say(interface: str, line: str) -> None:
-    """To stderr; a closed one is no reason to end a tunnel."""
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            print(f"fleet-agent tunnel {interface}: {line}", file=sys.stderr, flush=True)
+    write(f"fleet-agent tunnel {interface}: {line}\n")

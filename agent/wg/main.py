@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from agent.host.device import DeviceEdit, SocketAddress
+from agent.stderr import say, write
 from agent.wg.devices import Devices
 
 _ALL, _INTERFACES = "all", "interfaces"
@@ -46,7 +47,7 @@ def run(command: str, words: list[str], devices: Optional[Devices] = None) -> in
     try:
         return _COMMANDS[command](command, words, devices or Devices())
     except CommandError as error:
-        _say(str(error))
+        say(str(error))
         return 1
 
 
@@ -67,7 +68,7 @@ def _show(command: str, words: list[str], devices: Devices) -> int:
         try:
             shown.append(_device(name, field, devices, named=True))
         except CommandError as error:  # the others are shown nevertheless
-            _say(str(error))
+            say(str(error))
     return _print(("" if field else "\n").join(shown))
 
 
@@ -134,13 +135,13 @@ def _change(command: str, name: str, file: str, devices: Devices) -> DeviceEdit:
     except ValueError as error:
         raise CommandError(str(error)) from error
     for warning in found.warnings:
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
 
     def resolve(endpoint: config.Endpoint) -> SocketAddress:
         place = f"{file}:{endpoint.line}: {endpoint}"
         try:
             return lookup.resolve(
-                endpoint.host, endpoint.port, retries, lambda failure: _say(f"{place}: {failure}")
+                endpoint.host, endpoint.port, retries, lambda failure: say(f"{place}: {failure}")
             )
         except lookup.LookupFailedError as error:
             raise CommandError(f"{place}: {error}") from error
@@ -197,7 +198,7 @@ def _warn_of_readers() -> None:
     with suppress(AttributeError, OSError, ValueError):
         found = os.fstat(sys.stdout.fileno())
         if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IRWXO:
-            _say("warning: writing to a file that everybody can open: set the umask to 077 and try again")
+            say("warning: writing to a file that everybody can open: set the umask to 077 and try again")
 
 
 def _usage(command: str) -> str:
@@ -211,8 +212,8 @@ def _usage(command: str) -> str:
 
 def _wrong(command: str, what: str = "") -> int:
     if what:
-        _say(f"{command}: {what}")
-    _write_error(_usage(command))
+        say(f"{command}: {what}")
+    write(_usage(command))
     return 1
 
 
@@ -235,17 +236,6 @@ def _print(content: str) -> int:
 def _give_stdout_up() -> None:
     """What Python has not written yet must not be tried once more at exit: its exit code would be another."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(line: str) -> None:
-    _write_error(f"fleet-agent: {line}\n")
-
-
-def _write_error(content: str) -> None:
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            sys.stderr.write(content)
-            sys.stderr.flush()
 
 
 def _why(error: OSError) -> str:
