@@ -69,6 +69,12 @@ def _changed_peer(
         yield step("peer", f"{item} allowed_ips", list(missing), None, operation)
 
 
+def called_at(interface: str, peer: Peer, endpoint: str, seen: Optional[str]) -> Step:
+    """Has a peer called at an address that the bundle does not say; `seen`: where it is called now."""
+    operation = SetPeer(interface, peer.name, peer.public_key, endpoint=endpoint)
+    return step("peer", f"{interface} peer {peer.name} endpoint", endpoint, seen, operation)
+
+
 def _endpoint_differs(peer: Peer, seen: ObservedPeer, endpoints: dict[str, Optional[str]]) -> bool:
     """Whether the operator wants another endpoint; one that a peer took by itself is none of our business."""
     if peer.endpoint is None or peer.endpoint == seen.endpoint:

@@ -17,14 +17,14 @@ from agent.bundle import Bundle, check_fleet
 from agent.log import log
 from agent.resident.admission import RefusedError, read
 from agent.resident.files import private_folder
-from agent.resident.member import Member, Surroundings
+from agent.resident.member import Member, Shared
 from agent.resident.store import Contents, Store, StoreError
 
 
 class Fleets:
     """What is kept below `state`."""
 
-    def __init__(self, around: Surroundings, state: Path) -> None:
+    def __init__(self, around: Shared, state: Path) -> None:
         self._around = around
         self._state = state
         self._folder = state / places.FLEETS

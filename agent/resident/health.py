@@ -10,11 +10,11 @@ received are answers or calls of the peer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from agent.bundle import Bundle
+from agent.bundle import Bundle, Interface, Peer
 from agent.report import Link, LinkState, Observed, ObservedPeer
 
 FRESH = 180.0
@@ -95,6 +95,16 @@ def peers_of(observed: Observed) -> dict[PeerKey, ObservedPeer]:
         if interface.up
         for peer in interface.peers
     }
+
+
+def met(bundle: Bundle, observed: Observed) -> Iterator[tuple[PeerKey, Interface, Peer, ObservedPeer]]:
+    """The peers of the bundle that a device has, in the bundle's order."""
+    present = peers_of(observed)
+    for interface in bundle.interfaces:
+        for peer in interface.peers:
+            key = (interface.name, peer.public_key)
+            if key in present:
+                yield key, interface, peer, present[key]
 
 
 def follow_all(

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.bundle import Bundle, split_endpoint
-from agent.operations import SetPeer, Step
-from agent.report import Change, Observed
-from agent.resident.health import PeerKey, peers_of
+from agent.converge.peers import called_at
+from agent.operations import Step
+from agent.report import Observed
+from agent.resident.health import PeerKey, met, peers_of
 
 Endpoints = dict[PeerKey, str]
 
@@ -33,16 +34,11 @@ def follow(learned: Endpoints, bundle: Bundle, observed: Observed) -> Endpoints:
 
 def lacking(learned: Endpoints, bundle: Bundle, observed: Observed) -> tuple[Step, ...]:
     """The steps that tell a device the endpoints which it does not know."""
-    present = peers_of(observed)
-    steps = []
-    for interface in bundle.interfaces:
-        for peer in interface.peers:
-            key = (interface.name, peer.public_key)
-            if key in learned and key in present and present[key].endpoint is None:
-                operation = SetPeer(interface.name, peer.name, peer.public_key, endpoint=learned[key])
-                change = Change("peer", f"{interface.name} peer {peer.name} endpoint", "add", learned[key])
-                steps.append(Step(change, operation))
-    return tuple(steps)
+    return tuple(
+        called_at(interface.name, peer, learned[key], None)
+        for key, interface, peer, seen in met(bundle, observed)
+        if key in learned and seen.endpoint is None
+    )
 
 
 def to_json(learned: Mapping[PeerKey, str]) -> list[list[str]]:

@@ -27,7 +27,7 @@ AWAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Shared:
     """What the engines of a host share; `alive` and `stopping` are those of Engine."""
 
     host: HostLike
@@ -41,7 +41,7 @@ class Member:
     """The fleet that is kept in `store`."""
 
     def __init__(
-        self, around: Surroundings, store: Store, others: Callable[[Member], Mapping[str, Contents]]
+        self, around: Shared, store: Store, others: Callable[[Member], Mapping[str, Contents]]
     ) -> None:
         self.store = store
         self._clock = around.clocks.monotonic

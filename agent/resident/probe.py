@@ -16,7 +16,7 @@ from typing import Optional
 from agent.bundle import Bundle
 from agent.netns import within
 from agent.report import Observed
-from agent.resident.health import PeerKey, is_fresh, peers_of
+from agent.resident.health import PeerKey, is_fresh, met
 
 _DISCARD = 9
 """RFC 863: nobody answers there, and nobody has to."""
@@ -38,17 +38,11 @@ def calls(
 
     They have an endpoint and an address of their own.
     """
-    peers = peers_of(observed)
-    found = []
-    for interface in bundle.interfaces:
-        for peer in interface.peers:
-            key = (interface.name, peer.public_key)
-            seen = peers.get(key)
-            if seen is None or seen.endpoint is None or not peer.addresses:
-                continue
-            if key in shaken or not is_fresh(seen, wall):
-                found.append(Call(key, peer.addresses[0], interface.netns))
-    return tuple(found)
+    return tuple(
+        Call(key, peer.addresses[0], interface.netns)
+        for key, interface, peer, seen in met(bundle, observed)
+        if seen.endpoint is not None and peer.addresses and (key in shaken or not is_fresh(seen, wall))
+    )
 
 
 def send(chosen: Iterable[Call]) -> tuple[PeerKey, ...]:

@@ -32,7 +32,7 @@ from agent.resident.engine import Clocks, HostLike
 from agent.resident.files import Lock, private_folder
 from agent.resident.fleets import Fleets
 from agent.resident.health import PeerKey
-from agent.resident.member import Member, Surroundings
+from agent.resident.member import Member, Shared
 from agent.resident.notify import Notifier
 from agent.resident.server import Client, Server
 from agent.resident.units import TunnelUnit
@@ -64,7 +64,7 @@ class Service:
         self._stop = False
         self._notifier = notifier
         clocks = Clocks(time.monotonic, time.time)
-        around = Surroundings(host, clocks, places.release(), notifier.alive, lambda: self._stop)
+        around = Shared(host, clocks, places.release(), notifier.alive, lambda: self._stop)
         self._fleets = Fleets(around, state)
         self._server = server
         self._watch = _watch()

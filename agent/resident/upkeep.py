@@ -13,9 +13,10 @@ from typing import Optional
 
 from agent.bundle import Bundle
 from agent.converge.device import fit
-from agent.operations import SetPeer, Step
-from agent.report import Change, Observed, ObservedPeer
-from agent.resident.health import PeerKey, age, peers_of
+from agent.converge.peers import called_at
+from agent.operations import Step
+from agent.report import Observed, ObservedPeer
+from agent.resident.health import PeerKey, age, met
 
 STALE = 135.0
 """Seconds: REKEY_AFTER_TIME, and time for the handshake that is due then (whitepaper, section 6.1)."""
@@ -39,19 +40,16 @@ def unheard(
 
     Those of peers to which we sent something since `seen` and had nothing from, without a young handshake.
     """
-    present = peers_of(observed)
     remembered: dict[PeerKey, Seen] = {}
     wanted: dict[PeerKey, str] = {}
-    for interface in bundle.interfaces:
-        for peer in interface.peers:
-            key = (interface.name, peer.public_key)
-            if peer.endpoint is None or key not in present:
-                continue
-            before, after = seen.get(key), present[key]
-            asked = None if before is None else before.asked
-            if before is not None and _in_vain(before, after, wall) and _is_due(asked, now):
-                wanted[key], asked = peer.endpoint, now
-            remembered[key] = Seen(after.rx_bytes, after.tx_bytes, asked)
+    for key, _, peer, after in met(bundle, observed):
+        if peer.endpoint is None:
+            continue
+        before = seen.get(key)
+        asked = None if before is None else before.asked
+        if before is not None and _in_vain(before, after, wall) and _is_due(asked, now):
+            wanted[key], asked = peer.endpoint, now
+        remembered[key] = Seen(after.rx_bytes, after.tx_bytes, asked)
     return remembered, wanted
 
 
@@ -60,22 +58,9 @@ def moved(bundle: Bundle, observed: Observed, answers: Mapping[PeerKey, str], wa
 
     Who was reached while the name server was asked is where it is called.
     """
-    present = peers_of(observed)
-    for interface in bundle.interfaces:
-        for peer in interface.peers:
-            key = (interface.name, peer.public_key)
-            if key not in answers or key not in present or _is_young(present[key], wall):
-                continue
-            if present[key].endpoint != answers[key]:
-                change = Change(
-                    "peer",
-                    f"{interface.name} peer {peer.name} endpoint",
-                    "change",
-                    answers[key],
-                    present[key].endpoint,
-                )
-                endpoint = SetPeer(interface.name, peer.name, peer.public_key, endpoint=answers[key])
-                yield Step(change, endpoint)
+    for key, interface, peer, seen in met(bundle, observed):
+        if key in answers and seen.endpoint != answers[key] and not _is_young(seen, wall):
+            yield called_at(interface.name, peer, answers[key], seen.endpoint)
 
 
 def fitted(observed: Observed, fitting: Mapping[str, int]) -> Iterator[Step]:

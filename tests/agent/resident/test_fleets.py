@@ -19,7 +19,7 @@ from agent.resident import member as module
 from agent.resident.admission import RefusedError
 from agent.resident.engine import Clocks
 from agent.resident.fleets import Fleets
-from agent.resident.member import Surroundings
+from agent.resident.member import Shared
 from agent.resident.store import Store, StoreError
 from agent.secret import Secrets
 from tests.agent.resident.onehost import OneHost
@@ -60,7 +60,7 @@ class World:
     def start(self) -> Fleets:
         """A new process on the same host."""
         clocks = Clocks(lambda: 0.0, lambda: 1.7e9)
-        around = Surroundings(self.host, clocks, "0" * 64, lambda: None, lambda: False)
+        around = Shared(self.host, clocks, "0" * 64, lambda: None, lambda: False)
         self.fleets = Fleets(around, self.state)
         self.fleets.load()
         return self.fleets

@@ -10,7 +10,7 @@ from agent.bundle import Route
 from agent.operations import Step
 from agent.resident.engine import Clocks
 from agent.resident.keeper import RETRY
-from agent.resident.member import Member, Surroundings
+from agent.resident.member import Member, Shared
 from agent.resident.store import Store
 from agent.secret import Secrets
 from tests.agent.resident.onehost import OneHost
@@ -22,7 +22,7 @@ def test_a_guard_that_went_is_back_before_anybody_asks(tmp_path: Path) -> None:
     host, times = OneHost(), [0.0]
     clocks = Clocks(lambda: times[0], lambda: times[0])
     member = Member(
-        Surroundings(host, clocks, "0" * 64, lambda: None, lambda: False), Store(tmp_path), lambda _: {}
+        Shared(host, clocks, "0" * 64, lambda: None, lambda: False), Store(tmp_path), lambda _: {}
     )
     hub = peer(2, allowed_ips=("10.77.0.2/32", "0.0.0.0/0"))
     wanted = bundle(1, [interface(fwmark=7, peers=(hub,), routes=(Route("0.0.0.0/0", "10.77.0.1", 7),))])
@@ -47,7 +47,7 @@ def test_a_fault_is_tried_again_and_not_at_once(tmp_path: Path, monkeypatch: pyt
     host, times = OneHost(), [0.0]
     clocks = Clocks(lambda: times[0], lambda: times[0])
     member = Member(
-        Surroundings(host, clocks, "0" * 64, lambda: None, lambda: False), Store(tmp_path), lambda _: {}
+        Shared(host, clocks, "0" * 64, lambda: None, lambda: False), Store(tmp_path), lambda _: {}
     )
     wanted = bundle(1)
     member.engine.take(wanted, secrets_of(wanted), False)
