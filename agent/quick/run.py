@@ -101,9 +101,7 @@ def run(command: str, words: list[str]) -> int:
 
 
 def _up(word: str) -> int:
-    file = _find(word)
-    conf, parts = parse(file.text, file.said), split(file.text, file.said)
-    hands = _hands(conf, parts, file)
+    file, conf, parts, hands = _opened(word)
     if hands.link() is not None:
         raise RefusedError(f"`{conf.interface}' already exists")
     if (conf.pre_up or conf.post_up or conf.pre_down or conf.post_down) and hands.lacks_shell():
@@ -124,9 +122,7 @@ def _up(word: str) -> int:
 
 
 def _down(word: str) -> int:
-    file = _find(word)
-    conf, parts = parse(file.text, file.said), split(file.text, file.said)
-    hands = _hands(conf, parts, file)
+    _, conf, _, hands = _opened(word)
     _check_wireguard(hands, conf)
     with _signals() as signals:
         try:
@@ -146,9 +142,7 @@ def _down(word: str) -> int:
 
 
 def _save(word: str) -> int:
-    file = _find(word)
-    conf, parts = parse(file.text, file.said), split(file.text, file.said)
-    hands = _hands(conf, parts, file)
+    _, conf, _, hands = _opened(word)
     _check_wireguard(hands, conf)
     write(f"[#] wg showconf {conf.interface}\n")
     hands.save()
@@ -177,6 +171,13 @@ def _find(word: str) -> _File:
     if real.stat().st_mode & real.parent.stat().st_mode & _OTHERS:
         write(f"Warning: `{real}' is world accessible\n")
     return _File(said, real, text)
+
+
+def _opened(word: str) -> tuple[_File, QuickConf, Parts, Hands]:
+    """The file that is meant, what it means, its parts, and who carries it out."""
+    file = _find(word)
+    conf, parts = parse(file.text, file.said), split(file.text, file.said)
+    return file, conf, parts, _hands(conf, parts, file)
 
 
 def _hands(conf: QuickConf, parts: Parts, file: _File) -> Hands:

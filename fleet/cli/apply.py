@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.options import Forks, Json, Limit, Timeout
+from fleet.cli.consent import agreed
+from fleet.cli.options import INTERRUPTED, Forks, Json, Limit, Timeout
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from fleet.rollout.job import Prepared
     from fleet.rollout.outcome import Outcome
     from fleet.rollout.reach import Reached
-
-INTERRUPTED = 130
 
 EXAMPLE = "Example: fleet apply inventory.yml --limit branches --yes"
 
@@ -141,8 +139,10 @@ def _carry_out(
         works = [job.work for job in prepared.jobs.values()]
         notes = [*_notes(fleet, options, reached, desired), *prepared.notes]
         view.preview(fleet.name, works, list(prepared.outcomes.values()), notes)
-    if busy and not options.yes and not _agrees(options, busy):
-        raise FleetError("Nothing was written.")
+    if busy and not options.yes:
+        refusal = f"{busy} to change, and nobody to ask here: --yes does it unasked. Nothing was written."
+        if not agreed(view.question(busy), options.json, refusal):
+            raise FleetError("Nothing was written.")
     outcomes = {
         **prepared.outcomes,
         **{name: Outcome(name, "unchanged", report=job.facts.report) for name, job in prepared.jobs.items()},
@@ -193,17 +193,6 @@ def _write(
                 outcomes, prepared.jobs, forks=options.forks, event=progress.event, done=progress.done
             )
         return outcomes, interrupt.asked
-
-
-def _agrees(options: Options, busy: int) -> bool:
-    """Whether the operator says yes; raises FleetError where nobody can be asked."""
-    if options.json or not sys.stdin.isatty():
-        raise FleetError(
-            f"{busy} to change, and nobody to ask here: --yes does it unasked. Nothing was written."
-        )
-    from fleet.views.apply import ask
-
-    return ask(busy)
 
 
 def _notes(fleet: Inventory, options: Options, reached: Mapping[str, Reached], desired: Desired) -> list[str]:

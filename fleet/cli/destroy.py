@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.options import Forks, Json, Limit, Timeout
+from fleet.cli.consent import agreed
+from fleet.cli.options import INTERRUPTED, Forks, Json, Limit, Timeout
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from fleet.rollout.outcome import Outcome
     from fleet.state.memory import Memory
     from fleet.state.store import Store
-
-INTERRUPTED = 130
 
 EXAMPLE = (
     "Examples: fleet destroy inventory.yml; one host, unasked: fleet destroy inventory.yml --limit oslo --yes"
@@ -128,8 +126,12 @@ def _carry_out(
         notes = _notes(fleet, options, memory, through)
         parting_view.preview(fleet.name, leaving, list(partings.outcomes.values()), notes)
     busy = len(partings.busy)
-    if busy and not options.yes and not _agrees(options, busy):
-        raise FleetError("Nothing was changed.")
+    if busy and not options.yes:
+        refusal = (
+            f"{busy} to take it off, and nobody to ask here: --yes does it unasked. Nothing was changed."
+        )
+        if not agreed(parting_view.question(busy), options.json, refusal):
+            raise FleetError("Nothing was changed.")
     outcomes = {
         **partings.outcomes,
         **{name: Outcome(name, "unchanged") for name in partings.jobs},
@@ -183,17 +185,6 @@ def _write(
                 stop=lambda: interrupt.asked,
             )
         return outcomes, interrupt.asked
-
-
-def _agrees(options: Options, busy: int) -> bool:
-    """Whether the operator says yes; raises FleetError where nobody can be asked."""
-    if options.json or not sys.stdin.isatty():
-        raise FleetError(
-            f"{busy} to take it off, and nobody to ask here: --yes does it unasked. Nothing was changed."
-        )
-    from fleet.views.destroy import ask
-
-    return ask(busy)
 
 
 def _last(store: Store, fleet: Inventory) -> dict[str, Bundle]:

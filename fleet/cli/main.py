@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from fleet.cli import apply, destroy, init, inventory, lab, status, validate
+from fleet.cli.options import INTERRUPTED
 from fleet.errors import FleetError
 
 ERROR = 1
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="fleet",

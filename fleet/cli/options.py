@@ -1,10 +1,13 @@
-"""Options that several commands share, with one help text each."""
+"""Options that several commands share, with one help text each, and their exit code when interrupted."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+
+INTERRUPTED = 130
+"""The exit code of who was told to stop."""
 
 Limit = Annotated[
     str | None,

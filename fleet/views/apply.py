@@ -9,13 +9,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.prompt import Confirm
-
 from agent.codec import encode
 from agent.report import Change
 from fleet.rollout.decide import Work
 from fleet.rollout.outcome import Outcome
-from fleet.views.console import emit_json, err, escape, out
+from fleet.views.console import emit_json, err, escape, number_of_hosts, out
 
 _MOST_NAMES = 10
 SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
@@ -104,9 +102,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def ask(count: int) -> bool:
-    """Whether the operator wants it; on a terminal alone."""
-    return Confirm.ask(f"Change {count} host{'s' if count > 1 else ''}?", console=out(), default=False)
+def question(count: int) -> str:
+    """What the operator is asked."""
+    return f"Change {number_of_hosts(count)}?"
 
 
 def told(text: str) -> None:

@@ -48,3 +48,15 @@ def visible(text: str) -> str:
 def emit_json(document: dict[str, Any]) -> None:
     """One JSON document on standard output, and nothing else there."""
     sys.stdout.write(json.dumps(document, indent=2, sort_keys=False) + "\n")
+
+
+def number_of_hosts(count: int) -> str:
+    """So many of them, in words."""
+    return f"{count} host{'s' if count > 1 else ''}"
+
+
+def confirmed(question: str) -> bool:
+    """Whether the operator wants it; on a terminal alone."""
+    from rich.prompt import Confirm
+
+    return Confirm.ask(question, console=out(), default=False)

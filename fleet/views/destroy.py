@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.prompt import Confirm
-
 from fleet.rollout.decide import Work
 from fleet.rollout.leave import Leaving
 from fleet.rollout.outcome import Outcome
 from fleet.views import apply
-from fleet.views.console import out
+from fleet.views.console import number_of_hosts
 
 
 def preview(name: str, leaving: Sequence[Leaving], outcomes: Sequence[Outcome], notes: Iterable[str]) -> None:
@@ -23,7 +21,6 @@ def preview(name: str, leaving: Sequence[Leaving], outcomes: Sequence[Outcome], 
     apply.preview(name, works, outcomes, every)
 
 
-def ask(count: int) -> bool:
-    """Whether the operator wants it; on a terminal alone."""
-    hosts = f"{count} host{'s' if count > 1 else ''}"
-    return Confirm.ask(f"Take the fleet off {hosts}?", console=out(), default=False)
+def question(count: int) -> str:
+    """What the operator is asked."""
+    return f"Take the fleet off {number_of_hosts(count)}?"
