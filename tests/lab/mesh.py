@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 ROOT = Path(__file__).parent.parent.parent
 FLEET = Path(sys.executable).parent / "fleet"
@@ -27,9 +27,10 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Mesh:
-    """A running lab; `inventory` is the copy."""
+    """A running lab; `inventory` is the copy, `home` the operator's, None for ours."""
 
     inventory: Path
+    home: Optional[Path] = None
 
     def fleet(self, *argv: str, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Runs `fleet ARGV`, its INVENTORY where `argv` says so; whatever the exit code."""
@@ -41,6 +42,7 @@ class Mesh:
             text=True,
             timeout=timeout,
             cwd=self.inventory.parent,
+            env=None if self.home is None else {**os.environ, "HOME": str(self.home)},
         )
 
     def must(self, *argv: str, timeout: float = 120) -> str:

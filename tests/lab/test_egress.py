@@ -96,9 +96,8 @@ def worlds(kind: str, tmp_path: Path) -> Iterator[World]:
             world.hub.apply(hub_bundle(world))
             yield world
         finally:
-            for process in (process for one in machines for process in one.processes):
-                process.kill()
-                process.wait(10)
+            for one in machines:
+                one.end()
 
 
 def machine(space: Namespace, number: int, kind: str, tmp_path: Path) -> Machine:

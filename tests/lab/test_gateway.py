@@ -80,9 +80,8 @@ def sites(kind: str, tmp_path: Path) -> Iterator[Site]:
         try:
             yield Site(machines[0], machines[1], machines[2], server, client)
         finally:
-            for process in (process for machine in machines for process in machine.processes):
-                process.kill()
-                process.wait(10)
+            for one in machines:
+                one.end()
 
 
 def machine(space: Namespace, number: int, kind: str, tmp_path: Path) -> Machine:

@@ -71,6 +71,12 @@ class Machine:
     def public_key(self) -> str:
         return base64.b64encode(PrivateKey(bytes([self.number]) * 32).public).decode()
 
+    def end(self) -> None:
+        """Ends what it started."""
+        for process in self.processes:
+            process.kill()
+            process.wait(10)
+
     def observe(self) -> Observed:
         with inside(self.space):
             return self.host.observe(self.previous, self.secrets, [Place(self.interface)])
@@ -112,9 +118,7 @@ def machines(kind: str, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
             yield made[0], made[1]
         finally:
             for machine in made:
-                for process in machine.processes:
-                    process.kill()
-                    process.wait(10)
+                machine.end()
                 Path(f"/var/run/wireguard/{machine.interface}.sock").unlink(missing_ok=True)
 
 

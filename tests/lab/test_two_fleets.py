@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from tests.lab.mesh import FLEET, Mesh, mesh
+from tests.lab.mesh import Mesh, mesh
 from tests.lab.namespaces import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -37,24 +33,6 @@ all:
 """
 
 
-@dataclass(frozen=True)
-class Operator(Mesh):
-    """Has an inventory, a home and SSH access of his own; to him the lab's hosts have other names."""
-
-    home: Path
-
-    def fleet(self, *argv: str, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        words = [str(self.inventory) if word == "INVENTORY" else word for word in argv]
-        return subprocess.run(
-            [FLEET, *words],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**os.environ, "HOME": str(self.home)},
-        )
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp("first")
@@ -67,14 +45,15 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 
 @pytest.fixture(scope="module")
-def second(first: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+def second(first: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    """An operator with a home and SSH access of his own; to him the lab's hosts have other names."""
     folder = tmp_path_factory.mktemp("second")
     (lab,) = (first.inventory.parent / ".fleet" / "lab").iterdir()
     (folder / ".ssh").mkdir(mode=0o700)
     (folder / ".ssh" / "config").write_text(f"UserKnownHostsFile {lab}/known_hosts\nIdentityFile {lab}/key\n")
     inventory = folder / "beta.yml"
     inventory.write_text(SECOND)
-    operator = Operator(inventory, folder)
+    operator = Mesh(inventory, folder)
     done = operator.fleet("apply", "INVENTORY", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is in t" in " ".join(done.stdout.split()), "its operator is told of the other fleet"
@@ -95,7 +74,7 @@ def folders(first: Mesh, host: str) -> list[str]:
     return first.output(host, "ls", "/var/lib/fleet-agent/fleets").split()
 
 
-def test_both_are_as_they_should_be(first: Mesh, second: Operator) -> None:
+def test_both_are_as_they_should_be(first: Mesh, second: Mesh) -> None:
     assert links_work(first)
     for operator, others in ((first, ["beta"]), (second, None)):
         again = operator.json("apply", "INVENTORY", "--yes")
@@ -113,7 +92,7 @@ def test_both_are_as_they_should_be(first: Mesh, second: Operator) -> None:
     assert len(folders(first, "nyc1")) == 1
 
 
-def test_a_change_of_one_leaves_the_other_alone(first: Mesh, second: Operator) -> None:
+def test_a_change_of_one_leaves_the_other_alone(first: Mesh, second: Mesh) -> None:
     assert links_work(first)
     before = handshakes(first)
     second.inventory.write_text(SECOND.replace("51999", "51998"))
@@ -125,7 +104,7 @@ def test_a_change_of_one_leaves_the_other_alone(first: Mesh, second: Operator) -
     assert {host["result"] for host in unchanged.values()} == {"unchanged"}
 
 
-def test_a_collision_is_one_sentence_and_changes_nothing(first: Mesh, second: Operator) -> None:
+def test_a_collision_is_one_sentence_and_changes_nothing(first: Mesh, second: Mesh) -> None:
     text = second.inventory.read_text()
     before = first.output("fra1", "ip", "address")
     try:
@@ -142,12 +121,12 @@ def test_a_collision_is_one_sentence_and_changes_nothing(first: Mesh, second: Op
     assert second.json("apply", "INVENTORY", "--yes")["ok"] is True
 
 
-def test_a_reboot_brings_both_back(first: Mesh, second: Operator) -> None:
+def test_a_reboot_brings_both_back(first: Mesh, second: Mesh) -> None:
     first.must("lab", "reboot", "INVENTORY", "fra1")
     wait_until(lambda: links_work(first), "both fleets")
 
 
-def test_who_leaves_takes_nothing_of_the_other(first: Mesh, second: Operator) -> None:
+def test_who_leaves_takes_nothing_of_the_other(first: Mesh, second: Mesh) -> None:
     assert links_work(first)
     before = handshakes(first)
     done = second.fleet("destroy", "INVENTORY", "--yes")
