@@ -17,13 +17,7 @@ from agent.bundle import Bundle
 from agent.converge import converge
 from agent.host.errors import HostError, SilentError
 from agent.netns import Place
-from agent.operations import (
-    AddInterface,
-    Operation,
-    SetDevice,
-    SetPeer,
-    Step,
-)
+from agent.operations import AddInterface, Operation, SetDevice, SetPeer, Step
 from agent.report import Change, Observed, Report
 from agent.resident import health, learned, neighbours, probe, upkeep
 from agent.resident.admission import admit
